@@ -1,0 +1,167 @@
+"""The `gvstudy` command: data, evaluate, upscale, study."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+from safetensors.torch import load_file
+from torch import nn
+from tqdm import tqdm
+
+from gvstudy import __version__
+from gvstudy.data import describe_sets, load_images
+from gvstudy.evaluation import evaluate, super_resolve
+from gvstudy.files import project_folder, replacing
+from gvstudy.images import KERNELS, SCALES, read, to_uint8, write
+from gvstudy.models import CHANNELS, MODELS, SIZES, build_model
+
+
+class Group(click.Group):
+    """A group whose commands end with one line and exit code 2 for what the user can mend."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ValueError, OSError) as error:
+            raise click.UsageError(str(error)) from error
+
+
+@click.group(cls=Group)
+@click.version_option(__version__, prog_name="gvstudy")
+def main() -> None:
+    """A study of the gradient variance loss for super-resolution."""
+
+
+def model_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that describe a model, for every command that takes one."""
+    for option in (
+        click.option("--model", default="bicubic", type=click.Choice(MODELS), show_default=True),
+        click.option("--scale", default="2", type=click.Choice([str(s) for s in SCALES]),
+                     show_default=True),
+        click.option("--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+                     help="A .safetensors file of a finished run."),
+        click.option("--size", default="reduced", type=click.Choice(SIZES), show_default=True),
+        click.option("--channels", default="rgb", type=click.Choice(CHANNELS), show_default=True),
+        click.option("--upsample", default="bicubic", type=click.Choice(KERNELS),
+                     show_default=True),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def load_model(
+    model: str, scale: str, weights: Path | None, size: str, channels: str, upsample: str
+) -> nn.Module:
+    """A model with the weights of a file. Raises ValueError where the two don't belong together."""
+    if (weights is None) != (model == "bicubic"):
+        raise ValueError(f"model {model}: --weights goes with every model but bicubic")
+    built = build_model(model, int(scale), size=size, channels=channels, upsample=upsample)
+    if weights is not None:
+        try:
+            built.load_state_dict(load_file(weights))
+        except Exception as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"{weights}: no weights of {model} x{scale} {size}: {reason}"
+            ) from error
+    return built
+
+
+@main.group()
+def data() -> None:
+    """The data sets by name."""
+
+
+@data.command("list")
+def list_sets() -> None:
+    """What sets there are, which are here, where they lie, and on what terms."""
+    for row in describe_sets().itertuples():
+        mark = "+" if row.found else "-"
+        click.echo(
+            f"{mark} {row.name:14} {row.pictures:4}  {row.role:10}  {row.what} ({row.terms})"
+        )
+        click.echo(f"  {'':20} {row.where}")
+    click.echo("folder:PATH stands for the pictures in a folder of your own.")
+
+
+@main.command("evaluate")
+@model_options
+@click.option("--data", "name", default="builtin-test", show_default=True, help="A set's name.")
+@click.option("--csv", type=click.Path(dir_okay=False, path_type=Path), help="Write the rows here.")
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+def evaluate_command(name: str, csv: Path | None, overwrite: bool, **model: Any) -> None:
+    """Measure a model on a data set: a row an image, with the columns of both protocols."""
+    if csv is not None:
+        _refuse_existing(csv, overwrite)
+    rows = evaluate(load_model(**model), load_images(name), int(model["scale"]), progress=True)
+    if csv is not None:
+        with replacing(csv) as temporary:
+            rows.to_csv(temporary, index=False)
+    click.echo(rows.round(4).to_string(index=False))
+    means = rows.drop(columns=["image", "scale"]).mean()
+    click.echo("mean: " + ", ".join(f"{metric} {value:.4f}" for metric, value in means.items()))
+
+
+@main.command()
+@click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
+@model_options
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path),
+              help="The folder for the enlarged pictures.")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+def upscale(pictures: tuple[Path, ...], out: Path, overwrite: bool, **model: Any) -> None:
+    """Enlarge pictures with a model; they are written as PNG."""
+    targets = [out / f"{path.stem}_x{model['scale']}.png" for path in pictures]
+    for target in targets:
+        _refuse_existing(target, overwrite)
+    loaded = load_model(**model)
+    for path, target in zip(tqdm(pictures, "enlarging", leave=False), targets, strict=True):
+        write(target, to_uint8(super_resolve(loaded, read(path)))[0])
+        click.echo(target)
+
+
+@main.command()
+@click.option("--profile", default="quick", show_default=True, help="smoke, quick or full.")
+@click.option("--only", multiple=True, metavar="NUMBER", help="Run these notebooks alone, e.g. 03.")
+@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE",
+              help="Change a parameter of the profile.")  # fmt: skip
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path),
+              help="The folder for executed notebooks and pages.  [results/PROFILE]")  # fmt: skip
+@click.option("--figures", type=click.Path(file_okay=False, path_type=Path),
+              help="The folder for figures.  [figures/PROFILE]")  # fmt: skip
+def study(
+    profile: str,
+    only: tuple[str, ...],
+    changes: tuple[str, ...],
+    out: Path | None,
+    figures: Path | None,
+) -> None:
+    """Run the notebooks in order; what is finished is not run again."""
+    from gvstudy import notebooks as books  # needs the notebooks extra, which the others don't
+
+    changed = dict(_name_and_value(change) for change in changes)
+    parameters = books.read_profile(profile) | changed
+    chosen = books.select(list(only))
+    books.check_parameters(parameters, books.select([]))
+    books.check_parameters(changed, chosen)
+    name = books.folder_name(profile, changed)
+    out = out or project_folder() / "results" / name
+    figures = figures or project_folder() / "figures" / name
+    try:
+        pages = books.run_notebooks(chosen, parameters, out, figures)
+    except books.NotebookError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{len(pages)} notebooks in {out}, figures in {figures}")
+
+
+def _name_and_value(change: str) -> tuple[str, Any]:
+    name, equals, value = change.partition("=")
+    if not equals:
+        raise ValueError(f"--set {change}: expected NAME=VALUE")
+    return name, yaml.safe_load(value)
+
+
+def _refuse_existing(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise ValueError(f"{path} is there already; give --overwrite to replace it")

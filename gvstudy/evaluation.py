@@ -1,0 +1,124 @@
+"""How close is SR to HR? One row an image, with the columns of both protocols.
+
+*standard*, the field's: SR clamped and rounded to 8 bits, luma, `scale` border pixels cut.
+*paper*, as the authors' script measures: PSNR over RGB as the model gave it, no border cut; SSIM on
+luma with 2 pixels cut. The two never share a column.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import torch
+from skimage.metrics import structural_similarity
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from gvstudy.gradients import log_variance_ratio, variance_distance, variance_ratio
+from gvstudy.images import (
+    SCALES,
+    crop_to_multiple,
+    make_lr,
+    to_float,
+    to_grey,
+    to_luma,
+    to_uint8,
+)
+
+PATCH_SIZE = 8  # of every variance that is measured, whatever the training used
+SMALLEST_SIDE = 16  # pixels of HR: SSIM's 11x11 window and a whole patch, borders cut
+METRICS = {
+    "psnr_y": "standard PSNR on luma, dB",
+    "ssim_y": "standard SSIM on luma",
+    "psnr_rgb": "paper's PSNR over RGB, dB",
+    "ssim_paper": "paper's SSIM on luma",
+    "variance_ratio": "gradient variance, mean of SR / mean of HR",
+    "log_variance_ratio": "median over patches of log(SR / HR) gradient variance",
+    "variance_distance": "RMS distance of the gradient variance maps",
+}
+
+
+def psnr(ours: Tensor, real: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of tensors with values in [0, 1]; infinite where equal."""
+    error = float((ours.double() - real.double()).square().mean())
+    return float("inf") if error == 0 else -10 * float(np.log10(error))
+
+
+def ssim(ours: Tensor, real: Tensor) -> float:
+    """SSIM of two (1, 1, H, W) tensors in [0, 1]: 11x11 gaussian window, sigma 1.5 (Wang 2004)."""
+    return float(
+        structural_similarity(
+            ours.squeeze().double().numpy(),
+            real.squeeze().double().numpy(),
+            data_range=1.0,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+    )
+
+
+@torch.no_grad()
+def super_resolve(model: nn.Module, lr: Tensor) -> Tensor:
+    """The model's SR image (1, 3, s*h, s*w), float as the model gave it, of an LR picture."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    return model.eval()(to_float(lr).to(device)).cpu()
+
+
+def measure(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
+    """The metrics of one SR image (1, 3, H, W), as the model gave it, against its HR picture.
+
+    `hr` is uint8 (C, H, W); a grey one is scored on its own values, as the field's scripts do.
+    Variances are measured on SR as it would be saved: clamped and rounded to 8 bits.
+    """
+    if min(hr.shape[-2:]) < SMALLEST_SIDE:
+        raise ValueError(
+            f"HR of {hr.shape[-2]}x{hr.shape[-1]} pixels is too small to measure; "
+            f"allowed: {SMALLEST_SIDE} and more each way"
+        )
+    real = to_float(hr)
+    saved = to_uint8(sr).float() / 255
+    brightness = to_luma if hr.shape[0] == 3 else _own_grey
+    return {
+        "psnr_y": psnr(_cut(brightness(saved), scale), _cut(brightness(real), scale)),
+        "ssim_y": ssim(_cut(brightness(saved), scale), _cut(brightness(real), scale)),
+        "psnr_rgb": psnr(sr, real),
+        "ssim_paper": ssim(_cut(to_luma(sr), 2), _cut(to_luma(real), 2)),
+        "variance_ratio": variance_ratio(saved, real, PATCH_SIZE),
+        "log_variance_ratio": log_variance_ratio(saved, real, PATCH_SIZE),
+        "variance_distance": variance_distance(saved, real, PATCH_SIZE),
+    }
+
+
+def evaluate(
+    model: nn.Module,
+    pictures: Mapping[str, Tensor],
+    scale: int,
+    *,
+    downsample: str = "bicubic",
+    progress: bool = False,
+) -> pd.DataFrame:
+    """One row an image: `image`, `scale`, and the columns of `METRICS`.
+
+    Args:
+        model: LR (1, 3, h, w) to SR (1, 3, s*h, s*w), in [0, 1].
+        pictures: HR pictures by name, uint8 (C, H, W); cut to a multiple of `scale`.
+        downsample: the kernel that makes the 8-bit LR image.
+        progress: show a progress bar.
+    """
+    if scale not in SCALES:
+        raise ValueError(f"unknown scale {scale}; known: {', '.join(map(str, SCALES))}")
+    rows = []
+    for name, picture in tqdm(pictures.items(), "measuring", leave=False, disable=not progress):
+        hr = crop_to_multiple(picture, scale)
+        sr = super_resolve(model, make_lr(hr, scale, downsample))
+        rows.append({"image": name, "scale": scale, **measure(sr, hr, scale)})
+    return pd.DataFrame(rows)
+
+
+def _cut(images: Tensor, border: int) -> Tensor:
+    return images[..., border:-border, border:-border]
+
+
+def _own_grey(images: Tensor) -> Tensor:
+    return to_grey(images) / to_grey(torch.ones(1, 3, 1, 1))

@@ -1,0 +1,109 @@
+"""Gradient maps and their patch variances: what the GV loss looks at (Eq. 1 of the paper)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gvstudy.images import to_grey
+
+PADDINGS = ("zeros", "valid")
+
+
+def gradient_maps(images: Tensor, padding: str = "valid") -> tuple[Tensor, Tensor]:
+    """Sobel gradients (gx, gy) of the grey images.
+
+    `images` is (N, C, H, W), C = 1 or 3, floating point. Both maps are (N, 1, H, W) with
+    `padding="zeros"`, as in the authors' script, where the black frame around the image shows up
+    as an edge; with `padding="valid"` they are (N, 1, H-2, W-2) and hold only what the image holds.
+    gx is positive where the image grows brighter to the right, gy where it does so downwards. For
+    values in [0, 1] a gradient lies in [-4, 4]. Raises ValueError for another shape or padding.
+    """
+    check_images(images)
+    if padding not in PADDINGS:
+        raise ValueError(f"unknown padding {padding!r}; known: {', '.join(PADDINGS)}")
+    if padding == "valid" and min(images.shape[-2:]) < 3:
+        raise ValueError(
+            f"images of {images.shape[-2]}x{images.shape[-1]} pixels are too small; "
+            f"the 3x3 Sobel window needs 3 and more each way"
+        )
+    grey = to_grey(images)
+    if padding == "zeros":
+        grey = F.pad(grey, (1, 1, 1, 1))
+    # The Sobel kernel is separable: a difference along one axis, a [1, 2, 1] sum along the other.
+    smooth_y = grey[..., :-2, :] + 2 * grey[..., 1:-1, :] + grey[..., 2:, :]
+    smooth_x = grey[..., :-2] + 2 * grey[..., 1:-1] + grey[..., 2:]
+    gx = smooth_y[..., 2:] - smooth_y[..., :-2]
+    gy = smooth_x[..., 2:, :] - smooth_x[..., :-2, :]
+    return gx, gy
+
+
+def variance_map(gradient: Tensor, patch_size: int) -> Tensor:
+    """Unbiased variance of each patch of a gradient map (Eq. 1).
+
+    (N, 1, H, W) becomes (N, 1, H // n, W // n) for n = `patch_size`: patches don't overlap, and
+    rows and columns beyond the last whole patch are dropped. Raises ValueError for a patch that is
+    smaller than 2 or larger than the map.
+    """
+    rows, columns = gradient.shape[-2] // patch_size, gradient.shape[-1] // patch_size
+    if patch_size < 2 or min(rows, columns) == 0:
+        raise ValueError(
+            f"patch_size {patch_size} does not fit a gradient map of {gradient.shape[-2]}x"
+            f"{gradient.shape[-1]}; allowed: 2 to the map's shorter side"
+        )
+    whole = gradient[..., : rows * patch_size, : columns * patch_size]
+    patches = whole.unflatten(-1, (columns, patch_size)).unflatten(-3, (rows, patch_size))
+    return patches.var(dim=(-3, -1))
+
+
+def variance_maps(images: Tensor, patch_size: int = 8, padding: str = "valid") -> Tensor:
+    """The variance maps of gx and gy, stacked as two channels: (N, 2, rows, columns)."""
+    gx, gy = gradient_maps(images, padding)
+    return torch.cat([variance_map(gx, patch_size), variance_map(gy, patch_size)], dim=1)
+
+
+def variance_ratio(sr: Tensor, hr: Tensor, patch_size: int = 8) -> float:
+    """Mean of the SR variance maps over the mean of the HR ones; x, y and all patches together.
+
+    1 means as much gradient variance as the real image, less means smoother. Noise can push it past
+    1, so read it beside `log_variance_ratio` and `variance_distance`. Borders are left out. The
+    result is infinite or NaN where HR is flat throughout.
+    """
+    check_pair(sr, hr)
+    ratio = variance_maps(sr, patch_size).mean() / variance_maps(hr, patch_size).mean()
+    return float(ratio)
+
+
+def log_variance_ratio(sr: Tensor, hr: Tensor, patch_size: int = 8) -> float:
+    """Median over patches of log(SR variance / HR variance); 0 is faithful.
+
+    HR patches with a variance of 1 / 255^2 or less are left out: rounding to 8 bits alone gives as
+    much (1/12 of a squared grey level, times 12, the sum of the squared Sobel weights). NaN where
+    no patch remains.
+    """
+    check_pair(sr, hr)
+    ours, real = variance_maps(sr, patch_size), variance_maps(hr, patch_size)
+    structured = real > 1 / 255**2
+    return float((ours[structured] / real[structured]).log().median())
+
+
+def variance_distance(sr: Tensor, hr: Tensor, patch_size: int = 8) -> float:
+    """Root mean square distance between the variance maps of SR and HR: what GV minimises."""
+    check_pair(sr, hr)
+    difference = variance_maps(sr, patch_size) - variance_maps(hr, patch_size)
+    return float(difference.square().mean().sqrt())
+
+
+def check_images(images: Tensor) -> None:
+    """Raise ValueError unless `images` is a floating point batch (N, C, H, W) with C = 1 or 3."""
+    if images.dim() != 4 or images.shape[1] not in (1, 3):
+        raise ValueError(f"expected (N, C, H, W) with C = 1 or 3, got shape {tuple(images.shape)}")
+    if not images.is_floating_point():
+        raise ValueError(f"expected floating point values in [0, 1], got {images.dtype}")
+
+
+def check_pair(sr: Tensor, hr: Tensor) -> None:
+    """Raise ValueError unless both are image batches of the same shape."""
+    check_images(sr)
+    check_images(hr)
+    if sr.shape != hr.shape:
+        raise ValueError(f"SR and HR differ in shape: {tuple(sr.shape)} and {tuple(hr.shape)}")

@@ -1,0 +1,155 @@
+"""Pictures as tensors: reading, writing, cropping, colour, resizing.
+
+A *picture* is a uint8 tensor (C, H, W) with C = 1 (grey) or 3 (RGB). An *image batch* is a float
+tensor (N, C, H, W) with values in [0, 1]. Models, losses and measures work on image batches.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from gvstudy.files import replacing
+
+SCALES = (2, 3, 4)
+KERNELS = ("bicubic", "bilinear")
+GREY_WEIGHTS = (0.2989, 0.5870, 0.1140)  # BT.601, rounded as in the authors' script
+LUMA_WEIGHTS = (65.481 / 255, 128.553 / 255, 24.966 / 255)  # BT.601, 8-bit luma from 16 to 235
+LUMA_OFFSET = 16 / 255
+
+
+def read(path: Path) -> Tensor:
+    """Read a picture file as uint8 (C, H, W); grey stays one channel, everything else becomes RGB.
+
+    Palettes are resolved, 16 bits are rounded to 8, the camera's rotation is applied, and an alpha
+    channel is dropped. Raises ValueError for a file that Pillow can't read as a picture.
+    """
+    try:
+        with Image.open(path) as file:
+            picture = ImageOps.exif_transpose(file)
+            picture.load()
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: not a picture that can be read ({error})") from error
+    if picture.mode.startswith("I"):  # 16-bit grey
+        pixels = np.rint(np.asarray(picture, dtype=np.float64) / 257)
+        if pixels.min() < 0 or pixels.max() > 255:
+            raise ValueError(f"{path}: grey values beyond 16 bits; expected at most 65535")
+        pixels = pixels.astype(np.uint8)
+    elif picture.mode == "F":
+        raise ValueError(f"{path}: floating point pixels; expected 8 or 16 bits a channel")
+    else:
+        grey = picture.mode in ("1", "L", "LA", "La")
+        pixels = np.array(picture.convert("L" if grey else "RGB"))
+    return torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1).contiguous()
+
+
+def write(path: Path, picture: Tensor) -> None:
+    """Write a uint8 picture (C, H, W); the format follows the name. Written whole or not at all."""
+    pixels = picture.permute(1, 2, 0).squeeze(-1).numpy()
+    with replacing(path) as temporary:
+        Image.fromarray(pixels).save(temporary)
+
+
+def to_float(picture: Tensor) -> Tensor:
+    """A uint8 picture (C, H, W) as an image batch (1, 3, H, W) in [0, 1]; grey is repeated."""
+    return picture.expand(3, -1, -1).unsqueeze(0).float() / 255
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Clamp to [0, 1] and round to 8 bits: (..., H, W) float to (..., H, W) uint8."""
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def crop_to_multiple(images: Tensor, scale: int) -> Tensor:
+    """Cut (..., H, W) at the right and bottom so that `scale` divides both sides."""
+    height, width = images.shape[-2:]
+    if min(height, width) < scale:
+        raise ValueError(f"a picture of {height}x{width} pixels is too small for scale {scale}")
+    return images[..., : height - height % scale, : width - width % scale]
+
+
+def to_grey(images: Tensor) -> Tensor:
+    """Grey images (N, 1, H, W) of RGB ones (N, 3, H, W), as the authors weigh them; grey passes."""
+    if images.shape[1] == 1:
+        return images
+    red, green, blue = images.split(1, dim=1)
+    return GREY_WEIGHTS[0] * red + GREY_WEIGHTS[1] * green + GREY_WEIGHTS[2] * blue
+
+
+def to_luma(images: Tensor) -> Tensor:
+    """BT.601 luma (N, 1, H, W) of RGB images (N, 3, H, W) in [0, 1]; it lies in [16, 235] / 255."""
+    red, green, blue = images.split(1, dim=1)
+    weighted = LUMA_WEIGHTS[0] * red + LUMA_WEIGHTS[1] * green + LUMA_WEIGHTS[2] * blue
+    return weighted + LUMA_OFFSET
+
+
+def _cubic(x: Tensor) -> Tensor:
+    """Keys' cubic with a = -0.5 (Keys 1981), as in MATLAB's imresize."""
+    x = x.abs()
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return torch.where(x <= 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
+
+
+def _triangle(x: Tensor) -> Tensor:
+    return (1 - x.abs()).clamp(min=0)
+
+
+_KERNELS = {"bicubic": (_cubic, 4), "bilinear": (_triangle, 2)}  # function, width in pixels
+
+
+@lru_cache(maxsize=256)
+def _resize_matrix(length: int, new_length: int, kernel: str) -> Tensor:
+    """The matrix (new_length, length) that resizes one axis, in float64.
+
+    Half-pixel centres, symmetric border, and, when shrinking, a kernel stretched by the factor:
+    MATLAB's antialiasing.
+    """
+    function, width = _KERNELS[kernel]
+    factor = new_length / length
+    stretch = min(1.0, factor)
+    taps = int(width / stretch) + 2
+    centre = (torch.arange(new_length, dtype=torch.float64) + 0.5) / factor - 0.5
+    first = torch.floor(centre - width / stretch / 2)
+    index = first[:, None] + torch.arange(taps)
+    weight = function((index - centre[:, None]) * stretch)
+    weight = weight / weight.sum(dim=1, keepdim=True)
+    mirrored = index.long() % (2 * length)
+    mirrored = torch.minimum(mirrored, 2 * length - 1 - mirrored)
+    matrix = torch.zeros(new_length, length, dtype=torch.float64)
+    return matrix.scatter_add_(1, mirrored, weight)
+
+
+def _resize(images: Tensor, height: int, width: int, kernel: str) -> Tensor:
+    if kernel not in KERNELS:
+        raise ValueError(f"unknown kernel {kernel!r}; known: {', '.join(KERNELS)}")
+    rows = _resize_matrix(images.shape[-2], height, kernel).to(images)
+    columns = _resize_matrix(images.shape[-1], width, kernel).to(images)
+    return rows @ images @ columns.T
+
+
+def downscale(images: Tensor, scale: int, kernel: str = "bicubic") -> Tensor:
+    """Shrink (..., H, W) to (..., H/scale, W/scale) as MATLAB's imresize does, antialiased.
+
+    Raises ValueError where `scale` doesn't divide H and W, or for an unknown kernel.
+    """
+    height, width = images.shape[-2:]
+    if height % scale or width % scale:
+        raise ValueError(f"scale {scale} does not divide {height}x{width}; use crop_to_multiple")
+    return _resize(images, height // scale, width // scale, kernel)
+
+
+def upscale(images: Tensor, scale: int, kernel: str = "bicubic") -> Tensor:
+    """Enlarge (..., H, W) to (..., scale*H, scale*W) as MATLAB's imresize does."""
+    height, width = images.shape[-2:]
+    return _resize(images, height * scale, width * scale, kernel)
+
+
+def make_lr(picture: Tensor, scale: int, kernel: str = "bicubic") -> Tensor:
+    """The 8-bit LR picture (C, h, w) of an HR picture (C, H, W) whose sides `scale` divides."""
+    return to_uint8(downscale(picture.float() / 255, scale, kernel))

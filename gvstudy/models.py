@@ -1,0 +1,208 @@
+"""VDSR, EDSR, ESPCN, and bicubic enlargement as a model: LR (N, 3, h, w) to SR (N, 3, s*h, s*w)."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from gvstudy.images import KERNELS, SCALES, to_grey, upscale
+
+SIZES = ("paper", "reduced")
+CHANNELS = ("rgb", "rgb-to-grey", "luma")
+DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # mean RGB of DIV2K, which EDSR takes off its input
+
+
+def _conv(inputs: int, outputs: int, kernel_size: int = 3, bias: bool = True) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2, bias=bias)
+
+
+class Interpolation(nn.Module):
+    """Plain enlargement, the baseline of every comparison. It has no weights."""
+
+    def __init__(self, scale: int, upsample: str = "bicubic"):
+        super().__init__()
+        self.scale, self.upsample = scale, upsample
+
+    def forward(self, lr: Tensor) -> Tensor:
+        return upscale(lr, self.scale, self.upsample)
+
+
+class VDSR(nn.Module):
+    """A stack of 3x3 convolutions that corrects the enlarged image (Kim et al., CVPR 2016).
+
+    With `inputs` = 3 and `outputs` = 1, as in the GV authors' script, the one-channel correction
+    is added to all three channels. He initialisation; no biases, as in that script.
+    """
+
+    def __init__(
+        self,
+        scale: int,
+        layers: int = 20,
+        width: int = 64,
+        inputs: int = 3,
+        outputs: int = 3,
+        upsample: str = "bicubic",
+    ):
+        super().__init__()
+        self.scale, self.inputs, self.upsample = scale, inputs, upsample
+        body: list[nn.Module] = [_conv(inputs, width, bias=False), nn.ReLU(inplace=True)]
+        for _ in range(layers - 2):
+            body += [_conv(width, width, bias=False), nn.ReLU(inplace=True)]
+        self.body = nn.Sequential(*body, _conv(width, outputs, bias=False))
+        for layer in self.body:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        enlarged = upscale(lr, self.scale, self.upsample)
+        return enlarged + self.body(to_grey(enlarged) if self.inputs == 1 else enlarged)
+
+
+class ResidualBlock(nn.Module):
+    """EDSR's block: convolution, ReLU, convolution, and the way around them."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.body = nn.Sequential(_conv(width, width), nn.ReLU(inplace=True), _conv(width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class EDSR(nn.Module):
+    """EDSR-baseline: residual blocks at LR size, then pixel shuffle (Lim et al., CVPRW 2017).
+
+    The initialisation is PyTorch's own, which the paper's code uses.
+    """
+
+    mean: Tensor
+
+    def __init__(self, scale: int, blocks: int = 16, width: int = 64, channels: int = 3):
+        super().__init__()
+        self.scale = scale
+        mean = torch.tensor(DIV2K_MEAN).view(1, 3, 1, 1)
+        self.register_buffer("mean", mean if channels == 3 else to_grey(mean), persistent=False)
+        self.head = _conv(channels, width)
+        residual = [ResidualBlock(width) for _ in range(blocks)]
+        self.body = nn.Sequential(*residual, _conv(width, width))
+        tail: list[nn.Module] = []
+        for factor in (2, 2) if scale == 4 else (scale,):
+            tail += [_conv(width, width * factor**2), nn.PixelShuffle(factor)]
+        self.tail = nn.Sequential(*tail, _conv(width, channels))
+
+    def forward(self, lr: Tensor) -> Tensor:
+        features = self.head(lr - self.mean)
+        return self.tail(features + self.body(features)) + self.mean
+
+
+class ESPCN(nn.Module):
+    """Three convolutions at LR size (5x5, 3x3, 3x3), tanh, pixel shuffle (Shi et al., CVPR 2016).
+
+    Initialised after Glorot with the gain of tanh; the paper doesn't say.
+    """
+
+    def __init__(self, scale: int, widths: tuple[int, int] = (64, 32), channels: int = 3):
+        super().__init__()
+        self.scale = scale
+        first, second = widths
+        self.body = nn.Sequential(
+            _conv(channels, first, kernel_size=5),
+            nn.Tanh(),
+            _conv(first, second),
+            nn.Tanh(),
+            _conv(second, channels * scale**2),
+            nn.PixelShuffle(scale),
+        )
+        for layer, gain in zip(self.body[:5:2], (5 / 3, 5 / 3, 1.0), strict=True):
+            nn.init.xavier_normal_(layer.weight, gain)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        return self.body(lr)
+
+
+class OnLuma(nn.Module):
+    """Lets a one-channel model work on the brightness; the colours come from enlargement.
+
+    The difference between the model's grey image and the enlarged one is added to all channels.
+    """
+
+    def __init__(self, model: nn.Module, upsample: str = "bicubic"):
+        super().__init__()
+        self.model, self.scale, self.upsample = model, model.scale, upsample
+
+    def forward(self, lr: Tensor) -> Tensor:
+        enlarged = upscale(lr, self.scale, self.upsample)
+        return enlarged + self.model(to_grey(lr)) - to_grey(enlarged)
+
+
+def _vdsr(scale: int, size: str, channels: str, upsample: str) -> nn.Module:
+    layers, width = (20, 64) if size == "paper" else (8, 32)
+    inputs, outputs = {"rgb": (3, 3), "rgb-to-grey": (3, 1), "luma": (1, 1)}[channels]
+    return VDSR(scale, layers, width, inputs, outputs, upsample)
+
+
+def _edsr(scale: int, size: str, channels: str, upsample: str) -> nn.Module:
+    blocks, width = (16, 64) if size == "paper" else (4, 32)
+    if channels == "luma":
+        return OnLuma(EDSR(scale, blocks, width, channels=1), upsample)
+    return EDSR(scale, blocks, width)
+
+
+def _espcn(scale: int, size: str, channels: str, upsample: str) -> nn.Module:
+    widths = (64, 32) if size == "paper" else (32, 16)
+    if channels == "luma":
+        return OnLuma(ESPCN(scale, widths, channels=1), upsample)
+    return ESPCN(scale, widths)
+
+
+def _bicubic(scale: int, size: str, channels: str, upsample: str) -> nn.Module:
+    return Interpolation(scale, upsample)
+
+
+_BUILDERS: dict[str, Callable[[int, str, str, str], nn.Module]] = {
+    "bicubic": _bicubic,
+    "vdsr": _vdsr,
+    "edsr": _edsr,
+    "espcn": _espcn,
+}
+MODELS = tuple(_BUILDERS)
+
+
+def check_model(name: str, scale: int, size: str, channels: str, upsample: str) -> None:
+    """Raise ValueError, naming the known values, for a model that `build_model` doesn't know."""
+    for what, given, known in (
+        ("model", name, MODELS),
+        ("scale", scale, SCALES),
+        ("size", size, SIZES),
+        ("channels", channels, CHANNELS),
+        ("upsample", upsample, KERNELS),
+    ):
+        if given not in known:
+            raise ValueError(f"unknown {what} {given!r}; known: {', '.join(map(str, known))}")
+    if channels == "rgb-to-grey" and name in ("edsr", "espcn"):
+        raise ValueError(f"channels 'rgb-to-grey' is VDSR's alone; {name} knows 'rgb' and 'luma'")
+
+
+def build_model(
+    name: str,
+    scale: int,
+    *,
+    size: str = "paper",
+    channels: str = "rgb",
+    upsample: str = "bicubic",
+) -> nn.Module:
+    """A model by name: `bicubic`, `vdsr`, `edsr` (the baseline) or `espcn`, at x2, x3 or x4.
+
+    Args:
+        size: "paper" as published (VDSR 20 layers x 64, EDSR 16 blocks x 64, ESPCN 64-32), or
+            "reduced" for a CPU (8 x 32, 4 x 32, 32-16).
+        channels: "rgb"; "luma" (the model sees and makes brightness only, the colours are
+            enlarged); "rgb-to-grey" (VDSR: three channels in, one correction out for all three).
+        upsample: the kernel, "bicubic" or "bilinear", wherever the LR image is enlarged; EDSR and
+            ESPCN on "rgb" enlarge nothing.
+
+    Weights are drawn from torch's global generator. Raises ValueError for an unknown value.
+    """
+    check_model(name, scale, size, channels, upsample)
+    return _BUILDERS[name](scale, size, channels, upsample)
