@@ -138,7 +138,10 @@ def study(
     figures: Path | None,
 ) -> None:
     """Run the notebooks in order; what is finished is not run again."""
-    from gvstudy import notebooks as books  # needs the notebooks extra, which the others don't
+    try:
+        from gvstudy import notebooks as books
+    except ImportError as error:  # the other commands don't need them
+        raise ValueError(f"{error}; install gvstudy[notebooks]") from error
 
     changed = dict(_name_and_value(change) for change in changes)
     parameters = books.read_profile(profile) | changed

@@ -113,9 +113,11 @@ class ESPCN(nn.Module):
             _conv(second, channels * scale**2),
             nn.PixelShuffle(scale),
         )
-        for layer, gain in zip(self.body[:5:2], (5 / 3, 5 / 3, 1.0), strict=True):
-            nn.init.xavier_normal_(layer.weight, gain)
-            nn.init.zeros_(layer.bias)
+        for layer in self.body:
+            if isinstance(layer, nn.Conv2d):
+                last = layer.out_channels == channels * scale**2
+                nn.init.xavier_normal_(layer.weight, gain=1 if last else 5 / 3)
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, lr: Tensor) -> Tensor:
         return self.body(lr)
@@ -127,7 +129,7 @@ class OnLuma(nn.Module):
     The difference between the model's grey image and the enlarged one is added to all channels.
     """
 
-    def __init__(self, model: nn.Module, upsample: str = "bicubic"):
+    def __init__(self, model: "EDSR | ESPCN", upsample: str = "bicubic"):
         super().__init__()
         self.model, self.scale, self.upsample = model, model.scale, upsample
 

@@ -117,7 +117,12 @@ def _run_one(notebook: Path, parameters: dict[str, Any], page: Path, fingerprint
     cells = {"desc": notebook.stem, "leave": False}
     try:
         executed = papermill.execute_notebook(
-            str(notebook), str(failed), parameters, kernel_name="python3", progress_bar=cells
+            str(notebook),
+            str(failed),
+            parameters,
+            kernel_name="python3",
+            progress_bar=cells,
+            extra_arguments=["--log-level=CRITICAL"],  # the kernel's own remarks
         )
     except PapermillExecutionError as error:
         raise NotebookError(

@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from gvstudy.files import replacing
-from gvstudy.gradients import gradient_maps, variance_map
+from gvstudy.gradients import gradient_maps, variance_map, variance_maps
 from gvstudy.images import to_uint8
 
 _SAFE = sns.color_palette("colorblind")
@@ -41,6 +41,14 @@ def save(figure: Figure, folder: str | Path, name: str) -> None:
             figure.savefig(temporary)
 
 
+def busiest(image: Tensor, side: int) -> Box:
+    """The square of `side` pixels, or the whole image if smaller, with most gradient variance."""
+    side = min(side, image.shape[-2] - 2, image.shape[-1] - 2)
+    variances = variance_maps(image, side).sum(dim=1)[0]
+    row, column = divmod(int(variances.argmax()), variances.shape[1])
+    return row * side + 1, column * side + 1, side
+
+
 def colour(label: str) -> object:
     """The colour that a loss (or HR, bicubic) has in every figure."""
     return COLOURS.get(label, _SAFE[8])
@@ -59,7 +67,7 @@ def gradient_grid(images: Mapping[str, Tensor], box: Box | None = None) -> Figur
         for row, gradient in enumerate(maps[name], start=1):
             view = _view(gradient, box)[0, 0].numpy()
             shown = axes[row, column].imshow(view, cmap="gray", vmin=-limit, vmax=limit)
-    figure.colorbar(shown, ax=axes[1:, -1], label="gradient (values in [0, 1])", shrink=0.7)
+    figure.colorbar(shown, ax=axes, label="gradient (image values in [0, 1])", shrink=0.6)
     return figure
 
 
@@ -76,7 +84,46 @@ def variance_grid(images: Mapping[str, Tensor], patch_size: int = 8) -> Figure:
         for row, variances in enumerate(pair):
             shown = axes[row, column].imshow(variances, cmap="magma", norm=norm)
             axes[row, column].set_xlabel(f"mean {variances.mean():.4f}")
-    figure.colorbar(shown, ax=axes[:, -1], label=f"variance in {patch_size}x{patch_size} patches")
+    figure.colorbar(shown, ax=axes, label=f"variance in {patch_size}x{patch_size} patches")
+    return figure
+
+
+def edge_profile(profile: pd.DataFrame) -> Figure:
+    """Gradients along a row of pixels, a line a column of `profile`."""
+    figure, ax = plt.subplots(figsize=(6, 2.8))
+    for name in profile:
+        ax.plot(profile[name], color=colour(name), marker=".", label=name)
+    ax.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+    ax.set(xlabel="pixel along the row", ylabel="gradient $G_x$")
+    ax.legend(frameon=False)
+    sns.despine(figure)
+    return figure
+
+
+def maps(tensors: Mapping[str, Tensor], label: str, logarithmic: bool = False) -> Figure:
+    """Maps (H, W) side by side on one scale; `label` says what they show."""
+    top = max(float(tensor.max()) for tensor in tensors.values())
+    norm = mpl.colors.LogNorm(top * 1e-4, top, clip=True) if logarithmic else None
+    limits = {} if logarithmic else {"vmin": -top, "vmax": top}
+    figure, axes = plt.subplots(
+        1, len(tensors), figsize=(2.6 * len(tensors) + 1, 2.8), squeeze=False
+    )
+    for ax, (name, tensor) in zip(axes[0], tensors.items(), strict=True):
+        cmap = "magma" if logarithmic else "gray"
+        shown = ax.imshow(tensor.detach().numpy(), cmap=cmap, norm=norm, **limits)
+        ax.set(title=name, xticks=[], yticks=[])
+    figure.colorbar(shown, ax=axes[0], label=label)
+    return figure
+
+
+def batch(lr: Tensor, hr: Tensor) -> Figure:
+    """The crops of a batch: HR above, LR below."""
+    figure, axes = plt.subplots(2, len(hr), figsize=(1.1 * len(hr), 2.3), squeeze=False)
+    for above, below, large, small in zip(*axes, hr, lr, strict=True):
+        _show(above, large[None], None)
+        _show(below, small[None], None)
+    axes[0, 0].set_ylabel("HR")
+    axes[1, 0].set_ylabel("LR")
     return figure
 
 
@@ -140,9 +187,10 @@ def tradeoff(table: pd.DataFrame, bicubic: Mapping[str, float]) -> Figure:
     for pixel, rows in table.groupby("pixel", sort=False):
         places = rows.set_index("regulariser")[["variance_ratio", "psnr_y"]]
         for regulariser, place in places.iterrows():
+            x, y = place
             style = {"color": PIXEL_COLOURS[pixel], "marker": REGULARISER_MARKERS[regulariser]}
             name = pixel if regulariser == "alone" else f"{pixel}+{regulariser}"
-            ax.scatter(*place, s=60, label=name, edgecolor="white", zorder=3, **style)
+            ax.scatter(x, y, s=60, label=name, edgecolor="white", zorder=3, **style)
         arrow = {"arrowstyle": "->", "color": PIXEL_COLOURS[pixel], "shrinkA": 5, "shrinkB": 5}
         ax.annotate("", places.loc["gv"], places.loc["alone"], arrowprops=arrow)
     ax.scatter(

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,12 @@ def provenance(seconds: float) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine(),
         "threads": torch.get_num_threads(),
     }
+
+
+def about(seed: int) -> str:
+    """One line for the top of a notebook: versions, device and seed."""
+    versions = f"gvstudy {version('gvstudy')}, torch {torch.__version__.partition('+')[0]}"
+    return f"{versions}, on {best_device()}, seed {seed}"
 
 
 def _publish(unfinished: Path, finished: Path) -> None:

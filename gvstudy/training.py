@@ -20,7 +20,8 @@ from gvstudy.losses import LOSSES, build_loss
 from gvstudy.models import build_model, check_model
 
 RECIPES = ("tuned",)
-WARM_UP = 0.1  # share of the cycle in which the learning rate rises
+WARM_UP = 0.1  # share of the cycle in which the learning rate rises, two steps at least
+SHORTEST = 3  # steps that such a cycle needs
 LOGS = 20  # rows of history, and checkpoints, a run
 VALIDATION_CROP = 128  # central pixels of a validation picture that the history looks at
 
@@ -67,9 +68,9 @@ class Run:
                 raise ValueError(f"unknown {what} {given!r}; known: {', '.join(known)}")
         check_name(self.train_set)
         check_name(self.valid_set)
-        if self.patch_size == 0:
-            object.__setattr__(self, "patch_size", 8 if self.scale == 2 else 16)
-        for what in ("steps", "batch_size", "learning_rate"):
+        if self.steps < SHORTEST:
+            raise ValueError(f"steps {self.steps} is not allowed; {SHORTEST} and above are")
+        for what in ("batch_size", "learning_rate"):
             if not getattr(self, what) > 0:
                 raise ValueError(f"{what} {getattr(self, what)} is not allowed; it must be above 0")
         for what in ("seed", "gv_weight", "tv_weight"):
@@ -78,15 +79,20 @@ class Run:
         if self.crop_size % self.scale:
             raise ValueError(f"scale {self.scale} does not divide crop_size {self.crop_size}")
         whole = self.crop_size - (2 if self.padding == "valid" else 0)
-        if self.patch_size < 2 or self.patch_size > whole:
+        if not 2 <= self.gv_patch_size <= whole:
             raise ValueError(
-                f"patch_size {self.patch_size} does not fit crop_size {self.crop_size} "
+                f"patch_size {self.gv_patch_size} does not fit crop_size {self.crop_size} "
                 f"(padding {self.padding}); allowed: 2 to {whole}"
             )
 
+    @property
+    def gv_patch_size(self) -> int:
+        """The side of GV's patches while training, in pixels; the paper's where none is given."""
+        return self.patch_size or (8 if self.scale == 2 else 16)
+
     def description(self) -> dict[str, Any]:
         """The fields that this run's outcome hangs on: without the weights its loss doesn't use."""
-        fields = asdict(self)
+        fields = asdict(self) | {"patch_size": self.gv_patch_size}
         if not self.loss.endswith("+gv"):
             del fields["gv_weight"], fields["patch_size"], fields["padding"]
         if "+tv" not in self.loss:
@@ -136,12 +142,15 @@ def train(
         run.loss,
         gv_weight=run.gv_weight,
         tv_weight=run.tv_weight,
-        patch_size=run.patch_size,
+        patch_size=run.gv_patch_size,
         padding=run.padding,
     )
     optimizer = torch.optim.Adam(model.parameters(), lr=run.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=run.learning_rate, total_steps=run.steps, pct_start=WARM_UP
+        optimizer,
+        max_lr=run.learning_rate,
+        total_steps=run.steps,
+        pct_start=max(WARM_UP, 2 / run.steps),
     )
     generator = torch.Generator().manual_seed(run.seed)
     history: list[dict[str, float]] = []

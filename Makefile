@@ -1,0 +1,41 @@
+# make study   the figures of the paper in small: trains, runs the notebooks, draws
+# make test    lint, types, unit tests, and every notebook against its committed outputs
+# Each sets up what it needs in .venv. PYTHON=python3.12 make study picks another Python.
+
+PYTHON ?= python3
+PROFILE ?= quick
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+# Kernels start in the notebooks' folder, so a folder of data sets is named from the root.
+ifdef GVSTUDY_DATA
+export GVSTUDY_DATA := $(abspath $(GVSTUDY_DATA))
+endif
+
+.PHONY: study test lab notebooks clean
+
+study: $(INSTALLED)
+	$(BIN)/gvstudy study --profile $(PROFILE)
+
+test: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/sanitise.cfg tests notebooks
+
+lab: $(INSTALLED)
+	$(BIN)/jupyter lab notebooks
+
+# Runs the notebooks in place, to commit their outputs.
+notebooks: $(INSTALLED)
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+
+clean:
+	rm -rf .venv runs results figures/quick figures/smoke
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
+		{ echo "gvstudy needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..."; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[notebooks,test]"
+	touch $@

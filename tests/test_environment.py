@@ -1,0 +1,55 @@
+"""The pins agree: constraints.txt, environment.yml, pyproject.toml."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent.parent
+PINS = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DECLARED = [
+    Requirement(line)
+    for lines in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+    for line in lines
+]
+NAMED = {"torch", "jupyterlab", "matplotlib", "seaborn", "pandas", "papermill", "nbval"}
+
+
+def normal(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_environment_yml_has_the_pins():
+    dependencies = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    (by_pip,) = [entry["pip"] for entry in dependencies if isinstance(entry, dict)]
+    assert "--constraint constraints.txt" in by_pip
+    pinned = dict(line.split("==") for line in by_pip if "==" in line)
+    assert pinned.items() <= PINS.items()
+    assert pinned.keys() >= NAMED | {"scikit-image"}
+
+
+@pytest.mark.parametrize("requirement", DECLARED, ids=lambda requirement: requirement.name)
+def test_what_is_declared_is_pinned_within_its_bounds(requirement):
+    pins = {normal(name): version for name, version in PINS.items()}
+    assert pins[normal(requirement.name)] in requirement.specifier
+
+
+def test_the_version_is_the_same_everywhere():
+    import gvstudy
+
+    assert gvstudy.__version__ == PROJECT["version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == PROJECT["version"]
+
+
+def test_the_citation_names_the_paper():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert "Gradient Variance Loss" in citation["references"][0]["title"]
+
+
+def test_ci_runs_the_readme_s_test_command():
+    assert "make test" in (ROOT / "README.md").read_text()
+    assert "make test" in (ROOT / ".ci" / "run").read_text()

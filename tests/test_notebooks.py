@@ -1,0 +1,207 @@
+"""The notebooks as committed, and the command that runs them. nbval compares their outputs."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from gvstudy import notebooks as books
+from gvstudy.cli import main
+
+NOTEBOOKS = sorted(Path(__file__).parent.parent.glob("notebooks/[0-9]*.ipynb"))
+PATHS = re.compile(r"(/home|/root|/tmp|/work|/Users|/private|/opt|[A-Z]:\\)[\w./\\-]*")
+UNCOMPARED = {"nbval-ignore-output", "nbval-skip"}
+each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(path):
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def tags(cell):
+    return set(cell.metadata.get("tags", []))
+
+
+def printed(notebook):
+    """Everything that a notebook shows as text."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    streams = [output["text"] for output in outputs if output.output_type == "stream"]
+    return "".join(streams + [output.get("data", {}).get("text/plain", "") for output in outputs])
+
+
+def smoke(**changes):
+    return books.read_profile("smoke") | changes
+
+
+def test_there_are_five_notebooks_in_order():
+    assert [path.name[:2] for path in NOTEBOOKS][:5] == ["01", "02", "03", "04", "05"]
+
+
+@each
+def test_every_cell_was_executed_in_order(path):
+    counts = [cell.execution_count for cell in code_cells(path)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+@each
+def test_no_output_is_an_error_or_a_warning(path):
+    for cell in code_cells(path):
+        for output in cell.outputs:
+            assert output.output_type != "error"
+            assert output.get("name") != "stderr", output.text
+
+
+@each
+def test_compared_cells_hold_outputs(path):
+    compared = [cell for cell in code_cells(path) if not tags(cell) & UNCOMPARED]
+    shown = [o for cell in compared for o in cell.outputs]
+    with_text = [o for o in shown if "text" in o or "image/png" not in o.get("data", {})]
+    assert len(with_text) >= 2
+
+
+@each
+def test_cells_with_trained_numbers_are_followed_by_a_guard(path):
+    cells = code_cells(path)
+    if any("trained(" in cell.source for cell in cells):
+        assert any("assert " in cell.source and not tags(cell) for cell in cells)
+
+
+@each
+def test_no_path_of_a_machine(path):
+    found = PATHS.search(path.read_text(encoding="utf-8").replace("image/png", ""))
+    assert found is None, found
+
+
+@each
+def test_committed_notebooks_are_light_and_clean(path):
+    assert path.stat().st_size < 1_000_000
+    metadata = read(path).metadata
+    assert set(metadata) <= {"kernelspec", "language_info"}
+    assert metadata.kernelspec.name == "python3"
+
+
+@each
+def test_parameters_are_typed_and_documented(path):
+    (cell,) = [cell for cell in code_cells(path) if "parameters" in tags(cell)]
+    for line in cell.source.splitlines():
+        assert re.fullmatch(r"\w+: (int|float|str|bool) = .+  # .+", line), line
+
+
+@each
+def test_cells_are_short(path):
+    for cell in code_cells(path):
+        limit = 20 if "parameters" in tags(cell) else 15
+        assert len(cell.source.splitlines()) <= limit, cell.source
+
+
+def test_quick_is_the_notebooks_own_default():
+    quick = books.read_profile("quick")
+    for path in NOTEBOOKS:
+        told = papermill.inspect_notebook(str(path))
+        for name, parameter in told.items():
+            if name != books.FIGURES:
+                assert quick[name] == yaml.safe_load(parameter["default"]), (path.name, name)
+
+
+@pytest.mark.parametrize("profile", ["smoke", "quick", "full"])
+def test_profiles_hold_known_parameters_of_the_right_type(profile):
+    parameters = books.read_profile(profile)
+    books.check_parameters(parameters, NOTEBOOKS)
+    assert parameters.keys() == books.read_profile("quick").keys()
+
+
+def test_another_parameter_changes_the_result(tmp_path):
+    results = []
+    for n in (8, 16):
+        out = tmp_path / f"{n}.ipynb"
+        source = str(NOTEBOOKS[1])
+        results.append(
+            papermill.execute_notebook(source, out, {"patch_size": n}, progress_bar=False)
+        )
+    small, large = (printed(result) for result in results)
+    assert re.search(r"\b4096 patches", small)
+    assert re.search(r"\b1024 patches", large)
+
+
+def test_another_scale_changes_a_training_notebook(tmp_path):
+    texts = []
+    for scale in (2, 3):
+        out = tmp_path / f"{scale}.ipynb"
+        executed = papermill.execute_notebook(
+            str(NOTEBOOKS[0]), out, smoke(scale=scale), progress_bar=False
+        )
+        texts.append(re.search(r"variance ratio of bicubic on \w+: (\S+)", printed(executed))[1])
+    assert float(texts[0]) > float(texts[1])
+
+
+def study(*arguments):
+    return CliRunner().invoke(main, ["study", *map(str, arguments)])
+
+
+def refused(result, *words):
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    for word in words:
+        assert word in result.output
+
+
+def test_a_misspelt_parameter_is_named_with_the_known_ones():
+    refused(study("--set", "stepps=3"), "'stepps'", "steps", "gv_weight", "test_set")
+
+
+def test_a_parameter_of_the_wrong_type_is_refused():
+    refused(study("--set", "steps=many"), "steps", "'many'", "int")
+
+
+def test_a_parameter_that_the_chosen_notebook_lacks_is_refused():
+    refused(study("--only", "02", "--set", "steps=3"), "'steps'", "patch_size")
+
+
+def test_an_unknown_profile_or_notebook_is_refused():
+    refused(study("--profile", "huge"), "'huge'", "full, quick, smoke")
+    refused(study("--only", "99"), "'99'", "01, 02")
+    refused(study("--set", "steps"), "NAME=VALUE")
+
+
+def test_a_study_is_written_once_and_then_left_alone(tmp_path, monkeypatch):
+    arguments = ["--profile", "smoke", "--only", "02", "--out", tmp_path / "results"]
+    arguments += ["--figures", tmp_path / "figures"]
+    first = study(*arguments)
+    assert first.exit_code == 0, first.output
+    names = {path.name for path in (tmp_path / "results").iterdir()}
+    stem = NOTEBOOKS[1].stem
+    assert names == {f"{stem}.ipynb", f"{stem}.html"}
+    assert len(list((tmp_path / "figures").glob("02_*.png"))) == 4
+
+    executed = []
+    monkeypatch.setattr(papermill, "execute_notebook", lambda *a, **k: executed.append(a))
+    assert study(*arguments).exit_code == 0
+    assert not executed
+
+    (tmp_path / "results" / f"{stem}.html").unlink()  # as after an interruption
+    study(*arguments)
+    assert len(executed) == 1
+
+
+def test_a_notebook_that_stops_is_told_in_one_line(tmp_path):
+    arguments = ["--profile", "smoke", "--only", "02", "--out", tmp_path, "--figures", tmp_path]
+    result = study(*arguments, "--set", "scale=5")
+    assert result.exit_code == 1
+    assert "02_gradient_variance_loss stopped in cell" in result.output
+    assert "Traceback" not in result.output
+    assert not list(tmp_path.glob("*.html"))
+    assert len(list(tmp_path.glob("*.failed.ipynb"))) == 1
+
+
+def test_changed_parameters_have_a_folder_of_their_own():
+    assert books.folder_name("quick", {}) == "quick"
+    assert books.folder_name("quick", {"scale": 3}) == "quick,scale=3"
+    assert "/" not in books.folder_name("quick", {"test_set": "folder:a/b"})
