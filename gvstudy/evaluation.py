@@ -17,12 +17,12 @@ from tqdm.auto import tqdm
 from gvstudy.gradients import log_variance_ratio, variance_distance, variance_ratio
 from gvstudy.images import (
     SCALES,
+    as_saved,
     crop_to_multiple,
     make_lr,
     to_float,
     to_grey,
     to_luma,
-    to_uint8,
 )
 
 PATCH_SIZE = 8  # of every variance that is measured, whatever the training used
@@ -77,7 +77,7 @@ def measure(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
             f"allowed: {SMALLEST_SIDE} and more each way"
         )
     real = to_float(hr)
-    saved = to_uint8(sr).float() / 255
+    saved = as_saved(sr)
     brightness = to_luma if hr.shape[0] == 3 else _own_grey
     return {
         "psnr_y": psnr(_cut(brightness(saved), scale), _cut(brightness(real), scale)),

@@ -65,6 +65,11 @@ def to_uint8(images: Tensor) -> Tensor:
     return (images.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
+def as_saved(images: Tensor) -> Tensor:
+    """Images (N, C, H, W) as a file would give them back: clamped, rounded to 8 bits, float."""
+    return to_uint8(images).float() / 255
+
+
 def crop_to_multiple(images: Tensor, scale: int) -> Tensor:
     """Cut (..., H, W) at the right and bottom so that `scale` divides both sides."""
     height, width = images.shape[-2:]

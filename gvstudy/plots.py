@@ -23,14 +23,15 @@ REGULARISER_MARKERS = {"alone": "o", "tv": "s", "gv": "^"}
 COLOURS = {"HR": "black", "bicubic": _SAFE[7], "l2": _SAFE[0], "l2+gv": _SAFE[3]} | {
     "l1": _SAFE[2], "l1+gv": _SAFE[1], "ssim": _SAFE[4], "ssim+gv": _SAFE[6]
 }  # fmt: skip
+_PIXELS = {"interpolation": "nearest"}  # a patch stays a square, and the file small
 Box = tuple[int, int, int]  # top, left and side of a square, in pixels
 
 
 def use_style() -> None:
-    """One look for every figure: white ground, 90 dots an inch, small type."""
+    """One look for every figure: white ground, small type, light enough for a notebook."""
     sns.set_theme(context="notebook", style="ticks", font_scale=0.85)
     mpl.rcParams.update(
-        {"figure.dpi": 90, "savefig.dpi": 150, "figure.constrained_layout.use": True}
+        {"figure.dpi": 75, "savefig.dpi": 150, "figure.constrained_layout.use": True}
     )
 
 
@@ -82,7 +83,7 @@ def variance_grid(images: Mapping[str, Tensor], patch_size: int = 8) -> Figure:
     figure, axes = _grid(2, images, ("variance of $G_x$", "variance of $G_y$"))
     for column, pair in enumerate(maps.values()):
         for row, variances in enumerate(pair):
-            shown = axes[row, column].imshow(variances, cmap="magma", norm=norm)
+            shown = axes[row, column].imshow(variances, cmap="magma", norm=norm, **_PIXELS)
             axes[row, column].set_xlabel(f"mean {variances.mean():.4f}")
     figure.colorbar(shown, ax=axes, label=f"variance in {patch_size}x{patch_size} patches")
     return figure
@@ -110,7 +111,7 @@ def maps(tensors: Mapping[str, Tensor], label: str, logarithmic: bool = False) -
     )
     for ax, (name, tensor) in zip(axes[0], tensors.items(), strict=True):
         cmap = "magma" if logarithmic else "gray"
-        shown = ax.imshow(tensor.detach().numpy(), cmap=cmap, norm=norm, **limits)
+        shown = ax.imshow(tensor.detach().numpy(), cmap=cmap, norm=norm, **limits, **_PIXELS)
         ax.set(title=name, xticks=[], yticks=[])
     figure.colorbar(shown, ax=axes[0], label=label)
     return figure
@@ -155,6 +156,8 @@ def training_curves(history: pd.DataFrame) -> Figure:
     right.axhline(1, color=COLOURS["HR"], linestyle=":", label="HR")
     left.set(xlabel="step", ylabel="validation PSNR (luma, dB)")
     right.set(xlabel="step", ylabel="validation variance ratio SR / HR")
+    settled = history.loc[history["step"] > history["step"].max() / 10, "psnr_y"]
+    left.set_ylim(bottom=settled.min() - 0.2)  # the first steps would flatten all others
     for ax in (left, right):
         ax.legend(frameon=False)
     sns.despine(figure)
@@ -181,25 +184,28 @@ def tradeoff(table: pd.DataFrame, bicubic: Mapping[str, float]) -> Figure:
     """PSNR against variance ratio, a point a row of `table` (`pixel`, `regulariser`, metrics).
 
     Colour tells the pixel loss, shape the regulariser; an arrow leads from each pixel loss alone
-    to what GV makes of it. `bicubic` gives the baseline's metrics.
+    to what GV makes of it. The left panel has `bicubic`, the baseline's metrics, besides; the
+    right one looks closer.
     """
-    figure, ax = plt.subplots(figsize=(6.2, 4.2))
-    for pixel, rows in table.groupby("pixel", sort=False):
-        places = rows.set_index("regulariser")[["variance_ratio", "psnr_y"]]
-        for regulariser, place in places.iterrows():
-            x, y = place
-            style = {"color": PIXEL_COLOURS[pixel], "marker": REGULARISER_MARKERS[regulariser]}
-            name = pixel if regulariser == "alone" else f"{pixel}+{regulariser}"
-            ax.scatter(x, y, s=60, label=name, edgecolor="white", zorder=3, **style)
-        arrow = {"arrowstyle": "->", "color": PIXEL_COLOURS[pixel], "shrinkA": 5, "shrinkB": 5}
-        ax.annotate("", places.loc["gv"], places.loc["alone"], arrowprops=arrow)
-    ax.scatter(
-        bicubic["variance_ratio"], bicubic["psnr_y"], color=COLOURS["bicubic"], marker="X", s=60,
-        label="bicubic", edgecolor="white",
-    )  # fmt: skip
-    ax.axvline(1, color=COLOURS["HR"], linestyle=":", label="HR")
-    ax.set(xlabel="variance ratio SR / HR", ylabel="PSNR (luma, dB)")
-    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.8))
+    for ax in axes:
+        for pixel, rows in table.groupby("pixel", sort=False):
+            places = rows.set_index("regulariser")[["variance_ratio", "psnr_y"]]
+            for regulariser, (x, y) in places.iterrows():
+                name = pixel if regulariser == "alone" else f"{pixel}+{regulariser}"
+                style = {"color": PIXEL_COLOURS[pixel], "marker": REGULARISER_MARKERS[regulariser]}
+                ax.scatter(x, y, s=60, label=name, edgecolor="white", zorder=3, **style)
+            arrow = {"arrowstyle": "->", "color": PIXEL_COLOURS[pixel], "shrinkA": 4, "shrinkB": 4}
+            ax.annotate("", places.loc["gv"], places.loc["alone"], arrowprops=arrow)
+        ax.set(xlabel="variance ratio SR / HR", ylabel="PSNR (luma, dB)")
+    style = {"color": COLOURS["bicubic"], "marker": "X", "s": 60, "edgecolor": "white"}
+    axes[0].scatter(bicubic["variance_ratio"], bicubic["psnr_y"], label="bicubic", **style)
+    axes[0].axvline(1, color=COLOURS["HR"], linestyle=":", label="HR")
+    axes[0].set_title("with bicubic")
+    axes[1].set_title("the trained models alone")
+    axes[1].margins(0.12)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, loc="outside right center")
     sns.despine(figure)
     return figure
 
@@ -256,5 +262,5 @@ def _view(images: Tensor, box: Box | None) -> Tensor:
 
 def _show(ax: Axes, image: Tensor, box: Box | None) -> None:
     pixels = to_uint8(_view(image, box))[0].expand(3, -1, -1).permute(1, 2, 0).numpy()
-    ax.imshow(pixels, interpolation="nearest")
+    ax.imshow(pixels, **_PIXELS)
     ax.set(xticks=[], yticks=[])
