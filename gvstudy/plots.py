@@ -23,7 +23,6 @@ REGULARISER_MARKERS = {"alone": "o", "tv": "s", "gv": "^"}
 COLOURS = {"HR": "black", "bicubic": _SAFE[7], "l2": _SAFE[0], "l2+gv": _SAFE[3]} | {
     "l1": _SAFE[2], "l1+gv": _SAFE[1], "ssim": _SAFE[4], "ssim+gv": _SAFE[6]
 }  # fmt: skip
-_PIXELS = {"interpolation": "nearest"}  # a patch stays a square, and the file small
 Box = tuple[int, int, int]  # top, left and side of a square, in pixels
 
 
@@ -83,7 +82,9 @@ def variance_grid(images: Mapping[str, Tensor], patch_size: int = 8) -> Figure:
     figure, axes = _grid(2, images, ("variance of $G_x$", "variance of $G_y$"))
     for column, pair in enumerate(maps.values()):
         for row, variances in enumerate(pair):
-            shown = axes[row, column].imshow(variances, cmap="magma", norm=norm, **_PIXELS)
+            shown = axes[row, column].imshow(
+                variances, cmap="magma", norm=norm, interpolation="nearest"
+            )
             axes[row, column].set_xlabel(f"mean {variances.mean():.4f}")
     figure.colorbar(shown, ax=axes, label=f"variance in {patch_size}x{patch_size} patches")
     return figure
@@ -111,7 +112,9 @@ def maps(tensors: Mapping[str, Tensor], label: str, logarithmic: bool = False) -
     )
     for ax, (name, tensor) in zip(axes[0], tensors.items(), strict=True):
         cmap = "magma" if logarithmic else "gray"
-        shown = ax.imshow(tensor.detach().numpy(), cmap=cmap, norm=norm, **limits, **_PIXELS)
+        shown = ax.imshow(
+            tensor.detach().numpy(), cmap=cmap, norm=norm, **limits, interpolation="nearest"
+        )
         ax.set(title=name, xticks=[], yticks=[])
     figure.colorbar(shown, ax=axes[0], label=label)
     return figure
@@ -262,5 +265,5 @@ def _view(images: Tensor, box: Box | None) -> Tensor:
 
 def _show(ax: Axes, image: Tensor, box: Box | None) -> None:
     pixels = to_uint8(_view(image, box))[0].expand(3, -1, -1).permute(1, 2, 0).numpy()
-    ax.imshow(pixels, **_PIXELS)
+    ax.imshow(pixels, interpolation="nearest")
     ax.set(xticks=[], yticks=[])
