@@ -94,14 +94,14 @@ def list_sets() -> None:
 def evaluate_command(name: str, csv: Path | None, overwrite: bool, **model: Any) -> None:
     """Measure a model on a data set: a row an image, with the columns of both protocols."""
     if csv is not None:
-        _refuse_existing(csv, overwrite)
+        _prepare(csv, overwrite)
     rows = evaluate(load_model(**model), load_images(name), int(model["scale"]), progress=True)
-    if csv is not None:
-        with replacing(csv) as temporary:
-            rows.to_csv(temporary, index=False)
     click.echo(rows.round(4).to_string(index=False))
     means = rows.drop(columns=["image", "scale"]).mean()
     click.echo("mean: " + ", ".join(f"{metric} {value:.4f}" for metric, value in means.items()))
+    if csv is not None:
+        with replacing(csv) as temporary:
+            rows.to_csv(temporary, index=False)
 
 
 @main.command()
@@ -114,7 +114,7 @@ def upscale(pictures: tuple[Path, ...], out: Path, overwrite: bool, **model: Any
     """Enlarge pictures with a model; they are written as PNG."""
     targets = [out / f"{path.stem}_x{model['scale']}.png" for path in pictures]
     for target in targets:
-        _refuse_existing(target, overwrite)
+        _prepare(target, overwrite)
     loaded = load_model(**model)
     for path, target in zip(tqdm(pictures, "enlarging", leave=False), targets, strict=True):
         write(target, to_uint8(super_resolve(loaded, read(path)))[0])
@@ -165,6 +165,8 @@ def _name_and_value(change: str) -> tuple[str, Any]:
     return name, yaml.safe_load(value)
 
 
-def _refuse_existing(path: Path, overwrite: bool) -> None:
+def _prepare(path: Path, overwrite: bool) -> None:
+    """Find out whether a file can be written before anything is computed for it."""
     if path.exists() and not overwrite:
         raise ValueError(f"{path} is there already; give --overwrite to replace it")
+    path.parent.mkdir(parents=True, exist_ok=True)

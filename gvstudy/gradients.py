@@ -44,12 +44,13 @@ def variance_map(gradient: Tensor, patch_size: int) -> Tensor:
     rows and columns beyond the last whole patch are dropped. Raises ValueError for a patch that is
     smaller than 2 or larger than the map.
     """
-    rows, columns = gradient.shape[-2] // patch_size, gradient.shape[-1] // patch_size
-    if patch_size < 2 or min(rows, columns) == 0:
+    height, width = gradient.shape[-2:]
+    if not 2 <= patch_size <= min(height, width):
         raise ValueError(
-            f"patch_size {patch_size} does not fit a gradient map of {gradient.shape[-2]}x"
-            f"{gradient.shape[-1]}; allowed: 2 to the map's shorter side"
+            f"patch_size {patch_size} does not fit a gradient map of {height}x{width}; "
+            f"allowed: 2 to the map's shorter side"
         )
+    rows, columns = height // patch_size, width // patch_size
     whole = gradient[..., : rows * patch_size, : columns * patch_size]
     patches = whole.unflatten(-1, (columns, patch_size)).unflatten(-3, (rows, patch_size))
     return patches.var(dim=(-3, -1))

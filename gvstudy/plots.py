@@ -1,4 +1,4 @@
-"""The study's figures: tensors or tidy frames in, a figure out. HR always comes first."""
+"""The study's charts: tidy frames in, a figure out; colours and style of every figure."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,14 +8,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from torch import Tensor
 
 from gvstudy.files import replacing
-from gvstudy.gradients import gradient_maps, variance_map, variance_maps
-from gvstudy.images import to_uint8
 
 _SAFE = sns.color_palette("colorblind")
 PIXEL_COLOURS = {"l2": _SAFE[0], "l1": _SAFE[2], "ssim": _SAFE[4]}
@@ -23,7 +18,7 @@ REGULARISER_MARKERS = {"alone": "o", "tv": "s", "gv": "^"}
 COLOURS = {"HR": "black", "bicubic": _SAFE[7], "l2": _SAFE[0], "l2+gv": _SAFE[3]} | {
     "l1": _SAFE[2], "l1+gv": _SAFE[1], "ssim": _SAFE[4], "ssim+gv": _SAFE[6]
 }  # fmt: skip
-Box = tuple[int, int, int]  # top, left and side of a square, in pixels
+MARK = _SAFE[1]  # what marks a place in a picture
 
 
 def use_style() -> None:
@@ -41,53 +36,9 @@ def save(figure: Figure, folder: str | Path, name: str) -> None:
             figure.savefig(temporary)
 
 
-def busiest(image: Tensor, side: int) -> Box:
-    """The square of `side` pixels, or the whole image if smaller, with most gradient variance."""
-    side = min(side, image.shape[-2] - 2, image.shape[-1] - 2)
-    variances = variance_maps(image, side).sum(dim=1)[0]
-    row, column = divmod(int(variances.argmax()), variances.shape[1])
-    return row * side + 1, column * side + 1, side
-
-
 def colour(label: str) -> object:
     """The colour that a loss (or HR, bicubic) has in every figure."""
     return COLOURS.get(label, _SAFE[8])
-
-
-def gradient_grid(images: Mapping[str, Tensor], box: Box | None = None) -> Figure:
-    """Image, gx and gy in rows, one column an image (1, C, H, W); the paper's Fig. 1.
-
-    All maps share one grey scale. `box` limits the view, after the gradients are taken.
-    """
-    maps = {name: gradient_maps(image) for name, image in images.items()}
-    limit = float(np.quantile([gx.abs().quantile(0.98) for gx, _ in maps.values()], 1.0))
-    figure, axes = _grid(3, images, ("image", "$G_x$", "$G_y$"))
-    for column, (name, image) in enumerate(images.items()):
-        _show(axes[0, column], image, box)
-        for row, gradient in enumerate(maps[name], start=1):
-            view = _view(gradient, box)[0, 0].numpy()
-            shown = axes[row, column].imshow(view, cmap="gray", vmin=-limit, vmax=limit)
-    figure.colorbar(shown, ax=axes, label="gradient (image values in [0, 1])", shrink=0.6)
-    return figure
-
-
-def variance_grid(images: Mapping[str, Tensor], patch_size: int = 8) -> Figure:
-    """The variance maps of gx and gy, a column an image (1, C, H, W), on one logarithmic scale."""
-    maps = {
-        name: [variance_map(g, patch_size)[0, 0].numpy() for g in gradient_maps(image)]
-        for name, image in images.items()
-    }
-    top = max(float(m.max()) for pair in maps.values() for m in pair)
-    norm = mpl.colors.LogNorm(top * 1e-4, top, clip=True)
-    figure, axes = _grid(2, images, ("variance of $G_x$", "variance of $G_y$"))
-    for column, pair in enumerate(maps.values()):
-        for row, variances in enumerate(pair):
-            shown = axes[row, column].imshow(
-                variances, cmap="magma", norm=norm, interpolation="nearest"
-            )
-            axes[row, column].set_xlabel(f"mean {variances.mean():.4f}")
-    figure.colorbar(shown, ax=axes, label=f"variance in {patch_size}x{patch_size} patches")
-    return figure
 
 
 def edge_profile(profile: pd.DataFrame) -> Figure:
@@ -99,53 +50,6 @@ def edge_profile(profile: pd.DataFrame) -> Figure:
     ax.set(xlabel="pixel along the row", ylabel="gradient $G_x$")
     ax.legend(frameon=False)
     sns.despine(figure)
-    return figure
-
-
-def maps(tensors: Mapping[str, Tensor], label: str, logarithmic: bool = False) -> Figure:
-    """Maps (H, W) side by side on one scale; `label` says what they show."""
-    top = max(float(tensor.max()) for tensor in tensors.values())
-    norm = mpl.colors.LogNorm(top * 1e-4, top, clip=True) if logarithmic else None
-    limits = {} if logarithmic else {"vmin": -top, "vmax": top}
-    figure, axes = plt.subplots(
-        1, len(tensors), figsize=(2.6 * len(tensors) + 1, 2.8), squeeze=False
-    )
-    for ax, (name, tensor) in zip(axes[0], tensors.items(), strict=True):
-        cmap = "magma" if logarithmic else "gray"
-        shown = ax.imshow(
-            tensor.detach().numpy(), cmap=cmap, norm=norm, **limits, interpolation="nearest"
-        )
-        ax.set(title=name, xticks=[], yticks=[])
-    figure.colorbar(shown, ax=axes[0], label=label)
-    return figure
-
-
-def batch(lr: Tensor, hr: Tensor) -> Figure:
-    """The crops of a batch: HR above, LR below."""
-    figure, axes = plt.subplots(2, len(hr), figsize=(1.1 * len(hr), 2.3), squeeze=False)
-    for above, below, large, small in zip(*axes, hr, lr, strict=True):
-        _show(above, large[None], None)
-        _show(below, small[None], None)
-    axes[0, 0].set_ylabel("HR")
-    axes[1, 0].set_ylabel("LR")
-    return figure
-
-
-def crops(images: Mapping[str, Tensor], box: Box, notes: Mapping[str, str]) -> Figure:
-    """The first image whole, with `box` marked, then the same crop of every image (Fig. 3).
-
-    `notes` are written under the crops, by image name.
-    """
-    whole = next(iter(images.values()))
-    figure, axes = plt.subplots(1, len(images) + 1, figsize=(2.1 * (len(images) + 1), 2.6))
-    _show(axes[0], whole, None)
-    top, left, side = box
-    axes[0].add_patch(Rectangle((left, top), side, side, fill=False, color=_SAFE[1], linewidth=2))
-    axes[0].set_title("the picture")
-    for ax, (name, image) in zip(axes[1:], images.items(), strict=True):
-        _show(ax, image, box)
-        ax.set_title(name)
-        ax.set_xlabel(notes.get(name, ""))
     return figure
 
 
@@ -240,30 +144,3 @@ def variance_curves(variances: pd.DataFrame) -> Figure:
     axes[0].legend(frameon=False, ncols=4, loc="upper right")
     sns.despine(figure)
     return figure
-
-
-def _grid(
-    rows: int, images: Mapping[str, Tensor], labels: tuple[str, ...]
-) -> tuple[Figure, np.ndarray]:
-    size = (2.3 * len(images) + 0.6, 2.3 * rows)
-    figure, axes = plt.subplots(rows, len(images), figsize=size, squeeze=False)
-    for ax in axes.flat:
-        ax.set(xticks=[], yticks=[])
-    for ax, name in zip(axes[0], images, strict=True):
-        ax.set_title(name)
-    for ax, label in zip(axes[:, 0], labels, strict=True):
-        ax.set_ylabel(label)
-    return figure, axes
-
-
-def _view(images: Tensor, box: Box | None) -> Tensor:
-    if box is None:
-        return images
-    top, left, side = box
-    return images[..., top : top + side, left : left + side]
-
-
-def _show(ax: Axes, image: Tensor, box: Box | None) -> None:
-    pixels = to_uint8(_view(image, box))[0].expand(3, -1, -1).permute(1, 2, 0).numpy()
-    ax.imshow(pixels, interpolation="nearest")
-    ax.set(xticks=[], yticks=[])

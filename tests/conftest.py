@@ -1,0 +1,35 @@
+"""An empty store for every session of tests, so that nothing passes on a warm one."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+
+def pytest_configure(config):
+    """Set before any module or kernel starts; nbval's kernels inherit it."""
+    config.gvstudy_runs = tempfile.mkdtemp(prefix="gvstudy-runs-")
+    os.environ["GVSTUDY_RUNS"] = config.gvstudy_runs
+    if os.environ.get("GVSTUDY_DATA"):
+        os.environ["GVSTUDY_DATA"] = str(Path(os.environ["GVSTUDY_DATA"]).resolve())
+
+
+def pytest_unconfigure(config):
+    shutil.rmtree(config.gvstudy_runs, ignore_errors=True)
+
+
+@pytest.fixture
+def real_data():
+    """The folder of research sets; tests that need it are skipped without."""
+    if not os.environ.get("GVSTUDY_DATA"):
+        pytest.skip("GVSTUDY_DATA names no folder of research sets")
+    return Path(os.environ["GVSTUDY_DATA"])
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """A store of finished runs that is this test's own."""
+    monkeypatch.setenv("GVSTUDY_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"

@@ -1,0 +1,99 @@
+"""The command: what it prints and writes, and how it refuses."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from gvstudy import Run, study
+from gvstudy.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two pictures of one's own, one of them grey."""
+    noise = np.random.default_rng(0).integers(0, 256, (40, 36, 3), dtype=np.uint8)
+    (tmp_path / "own").mkdir()
+    Image.fromarray(noise).save(tmp_path / "own" / "colour.png")
+    Image.fromarray(noise[..., 0]).save(tmp_path / "own" / "grey.png")
+    return tmp_path / "own"
+
+
+def gvstudy(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def refused(result, *words):
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    assert not isinstance(result.exception, ValueError | OSError)
+    for word in words:
+        assert word in result.output
+
+
+def test_it_is_installed():
+    command = Path(sys.executable).parent / "gvstudy"
+    told = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    assert told.stdout.startswith("gvstudy, version ")
+
+
+def test_data_list(monkeypatch):
+    monkeypatch.delenv("GVSTUDY_DATA", raising=False)
+    result = gvstudy("data", "list")
+    assert result.exit_code == 0
+    assert "+ builtin-train" in result.output
+    assert "- Set5" in result.output
+
+
+def test_evaluate_writes_a_row_an_image(folder, tmp_path):
+    out = tmp_path / "rows.csv"
+    result = gvstudy(
+        "evaluate", "--model", "bicubic", "--data", f"folder:{folder}", "--scale", 2, "--csv", out
+    )
+    assert result.exit_code == 0, result.output
+    rows = pd.read_csv(out)
+    assert {"image", "psnr_y", "ssim_y", "psnr_rgb"} <= set(rows.columns)
+    assert list(rows["image"]) == ["colour", "grey"]
+    assert "mean: psnr_y" in result.output
+    refused(gvstudy("evaluate", "--data", f"folder:{folder}", "--csv", out), "--overwrite")
+    again = gvstudy("evaluate", "--data", f"folder:{folder}", "--csv", out, "--overwrite")
+    assert again.exit_code == 0
+
+
+def test_weights_of_a_finished_run(folder, store, tmp_path):
+    study.trained(Run(model="espcn", steps=3, batch_size=2, crop_size=24), progress=False)
+    (weights,) = store.glob("*/model.safetensors")
+    model = ["--model", "espcn", "--weights", weights]
+    assert gvstudy("evaluate", *model, "--data", f"folder:{folder}").exit_code == 0
+
+    out = tmp_path / "large"
+    result = gvstudy("upscale", folder / "colour.png", folder / "grey.png", *model, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in out.iterdir()} == {"colour_x2.png", "grey_x2.png"}
+    assert Image.open(out / "colour_x2.png").size == (72, 80)
+    refused(gvstudy("upscale", folder / "grey.png", *model, "--out", out), "--overwrite")
+
+    wrong = ["--model", "vdsr", "--weights", weights]
+    refused(gvstudy("evaluate", *wrong), "no weights of vdsr x2 reduced")
+    refused(gvstudy("evaluate", "--model", "espcn"), "--weights")
+    junk = tmp_path / "junk.safetensors"
+    junk.write_bytes(b"junk")
+    refused(gvstudy("evaluate", "--model", "espcn", "--weights", junk), "no weights of espcn")
+
+
+def test_refusals(folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.png").write_text("no picture")
+    refused(gvstudy("evaluate", "--data", "Set6"), "'Set6'", "Set5", "folder:PATH")
+    refused(gvstudy("evaluate", "--data", f"folder:{tmp_path / 'empty'}"), "no pictures")
+    refused(gvstudy("evaluate", "--scale", 5), "'5'", "'2', '3', '4'")
+    refused(gvstudy("evaluate", "--model", "srcnn"), "'srcnn'", "'vdsr'")
+    refused(gvstudy("upscale", tmp_path / "text.png", "--out", tmp_path), "not a picture")
+    refused(gvstudy("upscale", tmp_path / "none.png", "--out", tmp_path), "no such file")
+    below_a_file = folder / "grey.png" / "rows.csv"
+    refused(gvstudy("evaluate", "--data", f"folder:{folder}", "--csv", below_a_file), "grey.png")

@@ -1,0 +1,71 @@
+"""Crops of HR and LR that belong together, in all eight orientations."""
+
+import pytest
+import torch
+
+from gvstudy.crops import Crops
+from gvstudy.images import make_lr, to_uint8
+
+CPU = torch.device("cpu")
+
+
+def numbered(height, width, first=0):
+    """A picture whose pixels say where they are: row in red, column in green, picture in blue."""
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return torch.stack([rows, columns, torch.full_like(rows, first)]).to(torch.uint8)
+
+
+def orientations(crop):
+    """The eight flips and quarter turns of (C, H, W)."""
+    turned = [crop.rot90(k, (1, 2)) for k in range(4)]
+    return turned + [crop.flip(2).rot90(k, (1, 2)) for k in range(4)]
+
+
+def draw(pictures, scale=2, crop_size=12, batch=64, seed=0):
+    crops = Crops(pictures, crop_size, scale, "bicubic", CPU)
+    return crops.draw(batch, torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_lr_and_hr_are_the_same_region_of_whole_pictures(scale):
+    pictures = {str(i): numbered(30 + i, 41 - i, 50 * i) for i in range(3)}
+    small = [make_lr(p[:, : -(p.shape[1] % scale) or None, : -(p.shape[2] % scale) or None], scale)
+             for p in pictures.values()]  # fmt: skip
+    seen = set()
+    for lr, hr in zip(*draw(pictures, scale), strict=True):
+        hr, lr = to_uint8(hr), to_uint8(lr)
+        top, left, which = hr[0].min(), hr[1].min(), hr[2].max() // 50
+        expected = pictures[str(int(which))][:, top : top + 12, left : left + 12]
+        turns = [torch.equal(hr, turned) for turned in orientations(expected)]
+        assert sum(turns) == 1
+        part = slice(top // scale, top // scale + 12 // scale)
+        across = slice(left // scale, left // scale + 12 // scale)
+        expected_lr = orientations(small[int(which)][:, part, across])[turns.index(True)]
+        assert torch.equal(lr, expected_lr)
+        seen.add((turns.index(True), int(which)))
+    assert {turn for turn, _ in seen} == set(range(8))
+    assert {which for _, which in seen} == {0, 1, 2}
+
+
+def test_every_position_is_drawn():
+    _, hr = draw({"a": numbered(16, 14)}, batch=200)
+    places = {(int(c[0].min()), int(c[1].min())) for c in to_uint8(hr)}
+    assert places == {(top, left) for top in (0, 2, 4) for left in (0, 2)}
+
+
+def test_grey_pictures_become_three_channels():
+    lr, hr = draw({"a": numbered(20, 20)[:1]})
+    assert hr.shape == (64, 3, 12, 12)
+    assert lr.shape == (64, 3, 6, 6)
+    assert torch.equal(hr[:, 0], hr[:, 2])
+
+
+def test_the_seed_decides():
+    pictures = {"a": numbered(40, 40)}
+    assert torch.equal(draw(pictures)[1], draw(pictures)[1])
+    assert not torch.equal(draw(pictures)[1], draw(pictures, seed=1)[1])
+
+
+def test_a_picture_smaller_than_the_crop_is_named():
+    with pytest.raises(ValueError, match="tiny of 10x40 pixels is smaller than crop_size 12"):
+        draw({"fine": numbered(40, 40), "tiny": numbered(10, 40)})

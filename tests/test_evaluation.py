@@ -1,0 +1,104 @@
+"""Both protocols, recomputed; and the field's published bicubic figures where the sets are."""
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio
+
+from gvstudy import build_model, evaluate, load_images
+from gvstudy.evaluation import METRICS, measure, psnr, super_resolve
+from gvstudy.images import to_float, to_luma, to_uint8
+
+
+def picture(channels=3, height=40, width=48, seed=0):
+    smooth = torch.rand(channels, height // 4, width // 4, generator=torch.manual_seed(seed))
+    large = torch.nn.functional.interpolate(smooth[None], scale_factor=4, mode="bicubic")
+    return to_uint8(large)[0]
+
+
+def test_psnr_known_answers():
+    assert psnr(torch.zeros(4), torch.full((4,), 0.1)) == pytest.approx(20)
+    assert psnr(torch.ones(4), torch.ones(4)) == float("inf")
+
+
+def test_columns_and_rows():
+    pictures = {"a": picture(), "b": picture(channels=1)}
+    rows = evaluate(build_model("bicubic", 3), pictures, 3)
+    assert list(rows.columns) == ["image", "scale", *METRICS]
+    assert list(rows["image"]) == ["a", "b"]
+    assert np.isfinite(rows[list(METRICS)].to_numpy()).all()
+
+
+def test_standard_psnr_by_hand():
+    hr = picture()
+    sr = to_float(hr) + 0.3 * torch.rand(1, 3, 40, 48) - 0.1  # leaves [0, 1] in places
+    real, ours = (to_luma(to_float(to_uint8(x)[0])) for x in (to_float(hr), sr))
+    cut = np.s_[0, 0, 2:-2, 2:-2]
+    by_hand = peak_signal_noise_ratio(real[cut].numpy(), ours[cut].numpy(), data_range=1)
+    measured = measure(sr, hr, 2)
+    assert measured["psnr_y"] == pytest.approx(by_hand, abs=1e-4)
+    assert measured["psnr_rgb"] == pytest.approx(psnr(sr, to_float(hr)))
+
+
+def test_the_paper_s_psnr_neither_clamps_nor_cuts():
+    hr = torch.full((3, 32, 32), 255, dtype=torch.uint8)
+    over = to_float(hr) + 0.1
+    assert measure(over, hr, 2)["psnr_y"] == float("inf")
+    assert measure(over, hr, 2)["psnr_rgb"] == pytest.approx(20, abs=1e-3)
+    framed = to_float(hr).clone()
+    framed[..., 0] = 0
+    assert measure(framed, hr, 2)["psnr_y"] == float("inf")
+    assert measure(framed, hr, 2)["psnr_rgb"] < 20
+
+
+def test_a_perfect_image():
+    hr = picture()
+    perfect = measure(to_float(hr), hr, 2)
+    assert perfect["ssim_y"] == perfect["ssim_paper"] == pytest.approx(1)
+    assert perfect["variance_ratio"] == pytest.approx(1)
+    assert perfect["variance_distance"] == perfect["log_variance_ratio"] == 0
+
+
+def test_grey_pictures_are_scored_on_their_own_values():
+    hr = picture(channels=1)
+    sr = to_float(hr) * 0.5
+    expected = psnr(to_uint8(sr)[..., 2:-2, 2:-2].float() / 255, to_float(hr)[..., 2:-2, 2:-2])
+    assert measure(sr, hr, 2)["psnr_y"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_lr_is_made_as_told():
+    pictures = {"a": picture(seed=3)}
+    model = build_model("bicubic", 2)
+    by_kernel = [
+        evaluate(model, pictures, 2, downsample=kernel)["psnr_y"][0]
+        for kernel in ("bicubic", "bilinear")
+    ]
+    assert by_kernel[0] != by_kernel[1]
+
+
+def test_super_resolve_needs_no_gradient():
+    sr = super_resolve(build_model("espcn", 2, size="reduced"), picture(height=8, width=8))
+    assert sr.shape == (1, 3, 16, 16)
+    assert not sr.requires_grad
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="unknown scale 5; known: 2, 3, 4"):
+        evaluate(build_model("bicubic", 2), {}, 5)
+    with pytest.raises(ValueError, match="12x48 pixels is too small"):
+        evaluate(build_model("bicubic", 2), {"a": picture(height=12)}, 2)
+
+
+PUBLISHED = {
+    ("Set5", 2): (33.66, 0.9299), ("Set5", 3): (30.39, 0.8682), ("Set5", 4): (28.42, 0.8104),
+    ("Set14", 2): (30.24, 0.8688), ("Set14", 3): (27.55, 0.7742), ("Set14", 4): (26.00, 0.7027),
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("real_data")
+@pytest.mark.parametrize(("key", "published"), PUBLISHED.items())
+def test_bicubic_has_the_published_figures(key, published):
+    name, scale = key
+    rows = evaluate(build_model("bicubic", scale), load_images(name), scale)
+    assert rows["psnr_y"].mean() == pytest.approx(published[0], abs=0.03)
+    assert rows["ssim_y"].mean() == pytest.approx(published[1], abs=0.0012)

@@ -1,0 +1,229 @@
+"""GV against a version written from the equations; the other losses; how they are composed."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gvstudy import GradientVarianceLoss, build_loss, gradient_variance_loss
+from gvstudy.losses import LOSSES, PIXEL_LOSSES, squared_total_variation
+
+
+def naive_gv(sr, hr, n, padding="zeros"):
+    """conv2d, unfold, var, mse, as the equations say."""
+    kernel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], dtype=sr.dtype).view(1, 1, 3, 3)
+    total = 0
+    for k in (kernel, kernel.mT):
+        variances = []
+        for image in (sr, hr):
+            if image.shape[1] == 3:
+                weights = torch.tensor([0.2989, 0.5870, 0.1140], dtype=sr.dtype).view(1, 3, 1, 1)
+                image = (image * weights).sum(dim=1, keepdim=True)
+            gradient = F.conv2d(image, k, padding=1 if padding == "zeros" else 0)
+            variances.append(F.unfold(gradient, n, stride=n).var(dim=1))
+        total = total + F.mse_loss(*variances)
+    return total
+
+
+def images(*shape, seed=0, dtype=torch.float32):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    batch=st.integers(1, 3),
+    channels=st.sampled_from([1, 3]),
+    height=st.integers(12, 45),
+    width=st.integers(12, 45),
+    n=st.integers(2, 10),
+    padding=st.sampled_from(["zeros", "valid"]),
+    seed=st.integers(0, 99),
+)
+def test_gv_equals_the_naive_version(batch, channels, height, width, n, padding, seed):
+    sr = images(batch, channels, height, width, seed=seed)
+    hr = images(batch, channels, height, width, seed=seed + 100)
+    exact = naive_gv(sr.double(), hr.double(), n, padding)
+    torch.testing.assert_close(
+        gradient_variance_loss(sr, hr, n, padding).double(), exact, rtol=1e-6, atol=1e-9
+    )
+    torch.testing.assert_close(
+        gradient_variance_loss(sr, hr, n, padding), naive_gv(sr, hr, n, padding),
+        rtol=1e-6, atol=1e-9,
+    )  # fmt: skip
+
+
+def test_gv_known_answer():
+    # One step of 1 between columns 3 and 4: |gx| = 4 in two of eight columns, gy = 0.
+    step = torch.zeros(1, 1, 10, 10)
+    step[..., 5:] = 1
+    variance = 64 * (0.25 * 16 - 1) / 63  # mean square minus squared mean, made unbiased
+    loss = gradient_variance_loss(step, torch.zeros_like(step), 8, padding="valid")
+    assert loss.item() == pytest.approx(variance**2)
+
+
+def test_gv_gradient_equals_the_naive_version_s():
+    sr, hr = (images(2, 3, 33, 29, seed=s, dtype=torch.float64).requires_grad_() for s in (0, 1))
+    ours, naive = (
+        torch.autograd.grad(loss(sr, hr.detach(), 8), sr)[0]
+        for loss in (gradient_variance_loss, naive_gv)
+    )
+    torch.testing.assert_close(ours, naive)
+
+
+@pytest.mark.parametrize("padding", ["zeros", "valid"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_gradcheck(padding, channels):
+    sr = images(1, channels, 11, 10, dtype=torch.float64).requires_grad_()
+    hr = images(1, channels, 11, 10, seed=1, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: gradient_variance_loss(x, hr, 4, padding), (sr,))
+
+
+def test_hr_is_a_constant():
+    sr, hr = images(1, 3, 16, 16).requires_grad_(), images(1, 3, 16, 16, seed=1).requires_grad_()
+    gradient_variance_loss(sr, hr).backward()
+    assert sr.grad.abs().sum() > 0
+    assert hr.grad is None
+
+
+def test_gv_is_zero_for_equal_images():
+    hr = images(2, 3, 24, 24)
+    assert gradient_variance_loss(hr, hr) == 0
+
+
+@pytest.mark.parametrize("change", [lambda x: 1 - x, lambda x: x + 0.3, lambda x: 0.1 - x])
+def test_gv_sees_neither_sign_nor_offset(change):
+    hr = images(1, 3, 24, 24)
+    assert gradient_variance_loss(change(hr), hr, padding="valid") < 1e-9
+
+
+def test_gv_grows_with_the_fourth_power_of_the_range():
+    sr, hr = images(1, 3, 24, 24), images(1, 3, 24, 24, seed=1)
+    ratio = gradient_variance_loss(0.5 * sr, 0.5 * hr) / gradient_variance_loss(sr, hr)
+    assert ratio.item() == pytest.approx(1 / 16, rel=1e-5)
+
+
+def test_a_flat_sr_gets_no_gradient():
+    sr = torch.full((1, 3, 24, 24), 0.5, requires_grad=True)
+    gradient_variance_loss(sr, images(1, 3, 24, 24), padding="valid").backward()
+    assert sr.grad.abs().max() == 0
+
+
+def test_zero_padding_sees_a_frame_and_valid_does_not():
+    dark, bright = torch.full((1, 1, 24, 24), 0.2), torch.full((1, 1, 24, 24), 0.9)
+    assert gradient_variance_loss(dark, bright) > 0.1
+    assert gradient_variance_loss(dark, bright, padding="valid") == 0
+
+
+def test_reductions():
+    sr, hr = images(2, 3, 25, 33), images(2, 3, 25, 33, seed=1)
+    squares = gradient_variance_loss(sr, hr, reduction="none")
+    assert squares.shape == (2, 2, 3, 4)
+    both = squares.mean(dim=(0, 2, 3)).sum()
+    torch.testing.assert_close(gradient_variance_loss(sr, hr), both)
+    torch.testing.assert_close(gradient_variance_loss(sr, hr, reduction="sum"), squares.sum())
+
+
+def test_the_module_is_the_function():
+    sr, hr = images(2, 3, 32, 32), images(2, 3, 32, 32, seed=1)
+    module = GradientVarianceLoss(4, "valid", "sum")
+    assert module(sr, hr) == gradient_variance_loss(sr, hr, 4, "valid", "sum")
+    assert repr(module) == "GradientVarianceLoss(patch_size=4, padding='valid', reduction='sum')"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_computed_in_float32(dtype):
+    sr, hr = images(1, 3, 24, 24).to(dtype), images(1, 3, 24, 24, seed=1).to(dtype)
+    loss = gradient_variance_loss(sr, hr)
+    assert loss.dtype == torch.float32
+    assert loss == gradient_variance_loss(sr.float(), hr.float())
+
+
+def test_autocast_changes_nothing():
+    sr, hr = images(1, 3, 24, 24), images(1, 3, 24, 24, seed=1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert gradient_variance_loss(sr, hr) == gradient_variance_loss(sr, hr).float()
+        inside = gradient_variance_loss(sr, hr)
+    assert inside == gradient_variance_loss(sr, hr)
+
+
+def test_compiles_without_graph_breaks():
+    sr, hr = images(1, 3, 24, 24), images(1, 3, 24, 24, seed=1)
+    compiled = torch.compile(GradientVarianceLoss(), fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(sr, hr), gradient_variance_loss(sr, hr))
+
+
+GOOD = torch.rand(1, 3, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("sr", "hr", "options", "message"),
+    [
+        (GOOD, GOOD[..., :8], {}, r"\(1, 3, 16, 16\) and \(1, 3, 16, 8\)"),
+        (GOOD[0], GOOD[0], {}, r"got shape \(3, 16, 16\)"),
+        (GOOD[:, :2], GOOD[:, :2], {}, "C = 1 or 3"),
+        (GOOD.int(), GOOD.int(), {}, "int32"),
+        (GOOD, 255 * GOOD, {}, r"expected \[0, 1\]"),
+        (GOOD, 2 * GOOD - 1, {}, r"expected \[0, 1\]"),
+        (GOOD, GOOD, {"patch_size": 17}, "patch_size 17.*16x16"),
+        (GOOD, GOOD, {"patch_size": 15, "padding": "valid"}, "patch_size 15.*14x14"),
+        (GOOD, GOOD, {"patch_size": 1}, "patch_size 1 "),
+        (GOOD, GOOD, {"padding": "reflect"}, "'reflect'; known: zeros, valid"),
+        (GOOD, GOOD, {"reduction": "median"}, "'median'; known: mean, sum, none"),
+    ],
+)
+def test_bad_input(sr, hr, options, message):
+    with pytest.raises(ValueError, match=message):
+        gradient_variance_loss(sr, hr, **options)
+
+
+@pytest.mark.parametrize("options", [{"patch_size": 1}, {"padding": "same"}, {"reduction": "no"}])
+def test_the_module_refuses_bad_options_at_once(options):
+    with pytest.raises(ValueError, match=r"known|allowed"):
+        GradientVarianceLoss(**options)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_is_the_sum_of_its_terms(name):
+    sr, hr = images(2, 3, 24, 24).requires_grad_(), images(2, 3, 24, 24, seed=1)
+    loss = build_loss(name, gv_weight=0.5, tv_weight=0.25)
+    terms = loss.terms(sr, hr)
+    assert list(terms) == name.split("+")
+    torch.testing.assert_close(loss(sr, hr), sum(terms.values()))
+    loss(sr, hr).backward()
+    assert sr.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", PIXEL_LOSSES)
+def test_pixel_losses_are_zero_for_equal_images(name):
+    hr = images(1, 3, 24, 24)
+    assert build_loss(name)(hr, hr).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_pixel_losses_known_answers():
+    sr, hr = torch.full((1, 3, 32, 32), 0.5), torch.full((1, 3, 32, 32), 0.75)
+    assert build_loss("l2")(sr, hr).item() == pytest.approx(0.0625)
+    assert build_loss("l1")(sr, hr).item() == pytest.approx(0.25)
+    luminance = (2 * 0.5 * 0.75 + 1e-4) / (0.5**2 + 0.75**2 + 1e-4)
+    ssim = build_loss("ssim")(sr.double(), hr.double())
+    assert ssim.item() == pytest.approx(1 - luminance, rel=1e-4)
+
+
+def test_tv_known_answers():
+    ramp = torch.linspace(0, 1, 11).expand(2, 3, 11, 11)  # 0.1 a step, across only
+    terms = build_loss("l2+tv", tv_weight=2.0).terms(ramp, ramp)
+    assert terms["tv"].item() == pytest.approx(0.2)
+    assert squared_total_variation(ramp).item() == pytest.approx(2 * 3 * 11 * 10 * 0.01)
+    terms = build_loss("l2+tv2", tv_weight=1e-8).terms(ramp, ramp)
+    assert terms["tv2"].item() == pytest.approx(6.6e-8)
+
+
+def test_weights_reach_their_terms():
+    sr, hr = images(1, 3, 24, 24), images(1, 3, 24, 24, seed=1)
+    terms = build_loss("l1+gv", gv_weight=0.3, patch_size=4, padding="valid").terms(sr, hr)
+    torch.testing.assert_close(terms["gv"], 0.3 * gradient_variance_loss(sr, hr, 4, "valid"))
+
+
+def test_unknown_loss_lists_the_known():
+    with pytest.raises(ValueError, match=r"'l3'; known: l2, l1, ssim, l2\+tv"):
+        build_loss("l3")

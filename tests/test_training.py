@@ -1,0 +1,205 @@
+"""A run's outcome hangs on its description alone; what stops it, and what it goes on from."""
+
+import dataclasses
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from gvstudy import Run, train
+from gvstudy import training as tr
+from gvstudy.images import to_uint8
+
+TINY = Run(model="espcn", steps=20, batch_size=2, crop_size=24)
+
+
+def pictures():
+    noise = torch.rand(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    return {str(i): to_uint8(picture) for i, picture in enumerate(noise)}
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def run_to_end(run=TINY, **options):
+    return train(run, pictures(), progress=False, **options)
+
+
+@pytest.mark.parametrize("model", ["espcn", "vdsr", "edsr"])
+@pytest.mark.parametrize("loss", ["l2", "ssim+gv"])
+def test_the_same_run_ends_in_identical_weights(model, loss):
+    run = dataclasses.replace(TINY, model=model, loss=loss, steps=4)
+    (one, history), (other, again) = run_to_end(run), run_to_end(run)
+    assert torch.equal(weights(one), weights(other))
+    assert history.equals(again)
+
+
+def test_another_seed_or_loss_ends_elsewhere():
+    base = weights(run_to_end()[0])
+    for change in ({"seed": 1}, {"loss": "l2+gv"}, {"learning_rate": 1e-3}):
+        assert not torch.equal(base, weights(run_to_end(dataclasses.replace(TINY, **change))[0]))
+
+
+def test_every_loss_sees_the_same_crops(monkeypatch):
+    seen = {}
+    real = tr.Crops.draw
+
+    def spy(self, *arguments):
+        drawn = real(self, *arguments)
+        seen.setdefault(current, []).append(drawn[1])
+        return drawn
+
+    monkeypatch.setattr(tr.Crops, "draw", spy)
+    for current in ("l2", "l1+tv", "ssim+gv"):
+        run_to_end(dataclasses.replace(TINY, loss=current, steps=3))
+    for crops in zip(*seen.values(), strict=True):
+        assert torch.equal(crops[0], crops[1])
+        assert torch.equal(crops[0], crops[2])
+
+
+def test_history_is_tidy():
+    _, history = run_to_end(dataclasses.replace(TINY, loss="l2+gv"))
+    assert list(history) == [
+        "step", "learning_rate", "loss", "pixel", "regulariser", "psnr_y", "variance_ratio",
+    ]  # fmt: skip
+    assert list(history["step"]) == list(range(1, 21))
+    assert (history["loss"] - history["pixel"] - history["regulariser"]).abs().max() < 1e-12
+    assert history["learning_rate"].max() == pytest.approx(TINY.learning_rate)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path, monkeypatch):
+    undisturbed, history = run_to_end(dataclasses.replace(TINY, steps=60))
+    run = dataclasses.replace(TINY, steps=60)
+    calls = []
+    real = tr.Crops.draw
+
+    def stop_at_31(self, *arguments):
+        calls.append(1)
+        if len(calls) == 31:
+            raise KeyboardInterrupt
+        return real(self, *arguments)
+
+    monkeypatch.setattr(tr.Crops, "draw", stop_at_31)
+    with pytest.raises(KeyboardInterrupt):
+        run_to_end(run, checkpoint=tmp_path / "c.pt")
+    resumed, whole = run_to_end(run, checkpoint=tmp_path / "c.pt")
+    assert len(calls) == 31 + 30  # steps 1 to 30 were not repeated
+    assert torch.equal(weights(resumed), weights(undisturbed))
+    assert whole.equals(history)
+
+
+KILLED = """
+from pathlib import Path
+import sys
+sys.path.insert(0, sys.argv[1])
+import test_training as t
+t.run_to_end(t.dataclasses.replace(t.TINY, steps=2000), checkpoint=Path(sys.argv[2]))
+"""
+
+
+def test_a_killed_run_goes_on_to_the_same_end(tmp_path):
+    run, checkpoint = dataclasses.replace(TINY, steps=2000), tmp_path / "c.pt"
+    command = [sys.executable, "-c", KILLED, os.path.dirname(__file__), str(checkpoint)]
+    process = subprocess.Popen(command)
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists():
+        assert process.poll() is None, "the run ended before its first checkpoint"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = int(torch.load(checkpoint, weights_only=True)["history"][-1]["step"])
+    assert 0 < done < 2000
+    resumed, history = run_to_end(run, checkpoint=checkpoint)
+    undisturbed, whole = run_to_end(run)
+    assert torch.equal(weights(resumed), weights(undisturbed))
+    assert history.equals(whole)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
+    run = dataclasses.replace(TINY, steps=60)  # a row and a checkpoint every 3 steps
+    real = tr.build_loss
+    steps = []
+
+    def poisoned(*arguments, **options):
+        loss = real(*arguments, **options)
+        terms = loss.terms
+
+        def nan_at_8(sr, hr):
+            steps.append(1)
+            return {k: v * (math.nan if len(steps) == 8 else 1) for k, v in terms(sr, hr).items()}
+
+        loss.terms = nan_at_8
+        return loss
+
+    monkeypatch.setattr(tr, "build_loss", poisoned)
+    with pytest.raises(tr.DivergedError, match=r"l2 is not finite at step 8 of 60.*learning_rate"):
+        run_to_end(run, checkpoint=tmp_path / "c.pt")
+    saved = torch.load(tmp_path / "c.pt", weights_only=True)
+    assert saved["history"][-1]["step"] == 6
+    assert all(value.isfinite().all() for value in saved["model"].values())
+
+
+def test_a_run_is_frozen_and_hashable():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TINY.seed = 3
+    assert len({TINY, dataclasses.replace(TINY)}) == 1
+
+
+def test_description_leaves_out_what_the_loss_does_not_use():
+    assert "gv_weight" not in Run(loss="l2").description()
+    assert "tv_weight" not in Run(loss="l2+gv").description()
+    assert Run(loss="l2+gv").description()["patch_size"] == 8
+    assert Run(loss="l2+gv", scale=3).description()["patch_size"] == 16
+    assert Run(loss="l1+tv").description()["tv_weight"] == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scale": 5}, "unknown scale 5; known: 2, 3, 4"),
+        ({"model": "srcnn"}, "unknown model 'srcnn'; known"),
+        ({"model": "bicubic"}, "nothing to train; known: vdsr, edsr, espcn"),
+        ({"loss": "l2+gvv"}, r"unknown loss 'l2\+gvv'; known: l2, l1"),
+        ({"train_set": "div3k"}, "unknown data set 'div3k'; known"),
+        ({"valid_set": "div3k"}, "unknown data set 'div3k'; known"),
+        ({"recipe": "secret"}, "unknown recipe 'secret'; known: tuned"),
+        ({"padding": "same"}, "unknown padding 'same'; known: zeros, valid"),
+        ({"size": "huge"}, "unknown size 'huge'; known: paper, reduced"),
+        ({"channels": "rgba"}, "unknown channels 'rgba'; known"),
+        ({"downsample": "nearest"}, "unknown downsample 'nearest'; known"),
+        ({"scale": 3, "crop_size": 50}, "scale 3 does not divide crop_size 50"),
+        ({"crop_size": 6}, "patch_size 8 does not fit crop_size 6.*allowed: 2 to 6"),
+        ({"crop_size": 8, "padding": "valid"}, "patch_size 8 .*allowed: 2 to 6"),
+        ({"patch_size": 1}, "patch_size 1 does not fit"),
+        ({"steps": 0}, "steps 0 is not allowed; 3 and above"),
+        ({"batch_size": 0}, "batch_size 0 is not allowed"),
+        ({"learning_rate": math.nan}, "learning_rate nan is not allowed"),
+        ({"gv_weight": -1.0}, r"gv_weight -1\.0 is not allowed"),
+        ({"seed": -1}, "seed -1 is not allowed"),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Run(**changes)
+
+
+def test_a_crop_that_the_patch_does_not_divide_is_fine():
+    run = dataclasses.replace(TINY, crop_size=28, loss="l2+gv", steps=3)
+    assert run_to_end(run)[1]["regulariser"].iloc[-1] > 0
+
+
+def test_the_shortest_runs():
+    for steps in (3, 4, 10, 11):
+        assert len(run_to_end(dataclasses.replace(TINY, steps=steps))[1]) == steps
+
+
+def test_pictures_smaller_than_the_crop_are_refused():
+    with pytest.raises(ValueError, match="40x40 pixels is smaller than crop_size 48"):
+        train(Run(), pictures(), progress=False)
