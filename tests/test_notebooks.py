@@ -98,8 +98,8 @@ def test_parameters_are_typed_and_documented(path):
 @each
 def test_cells_are_short(path):
     for cell in code_cells(path):
-        limit = 20 if "parameters" in tags(cell) else 15
-        assert len(cell.source.splitlines()) <= limit, cell.source
+        lists = "parameters" in tags(cell) or "import " in cell.source
+        assert len(cell.source.splitlines()) <= (20 if lists else 12), cell.source
 
 
 def test_quick_is_the_notebooks_own_default():
@@ -193,7 +193,7 @@ def test_a_study_is_written_once_and_then_left_alone(tmp_path, monkeypatch):
 
 def test_a_notebook_that_stops_is_told_in_one_line(tmp_path):
     arguments = ["--profile", "smoke", "--only", "02", "--out", tmp_path, "--figures", tmp_path]
-    result = study(*arguments, "--set", "scale=5")
+    result = study(*arguments, "--set", "patch_size=1000")
     assert result.exit_code == 1
     assert "02_gradient_variance_loss stopped in cell" in result.output
     assert "Traceback" not in result.output
