@@ -1,5 +1,6 @@
 """The `gvstudy` command: data, evaluate, upscale, study."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from tqdm import tqdm
 
 from gvstudy import __version__
 from gvstudy.data import describe_sets, load_images
+from gvstudy.downloads import fetch
 from gvstudy.evaluation import evaluate, super_resolve
 from gvstudy.files import project_folder, replacing
+from gvstudy.fingerprints import MISSING, OTHER, SAME, check
 from gvstudy.images import KERNELS, SCALES, read, to_uint8, write
 from gvstudy.models import CHANNELS, MODELS, SIZES, build_model
 
@@ -22,6 +25,12 @@ class Group(click.Group):
     """A group whose commands end with one line and exit code 2 for what the user can mend."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = lambda text, *_, **__: click.echo(f"note: {text}", err=True)
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except (ValueError, OSError) as error:
@@ -86,6 +95,26 @@ def list_sets() -> None:
     click.echo("folder:PATH stands for the pictures in a folder of your own.")
 
 
+@data.command("fetch")
+@click.argument("name")
+def fetch_set(name: str) -> None:
+    """Download a set into `downloads/`, unless it is here; its checksum is verified first."""
+    click.echo(fetch(name))
+
+
+@data.command("check")
+@click.argument("name")
+def check_set(name: str) -> None:
+    """Compare a set that is here, pixel for pixel, with the one that results are made of."""
+    table = check(name)
+    for row in table[table["status"] != SAME].itertuples():
+        click.echo(f"{row.image}: {row.status} {row.note}".rstrip())
+    counts = table["status"].value_counts()
+    click.echo(f"{name}: " + ", ".join(f"{count} {status}" for status, count in counts.items()))
+    if table["status"].isin([OTHER, MISSING]).any():
+        raise click.exceptions.Exit(1)
+
+
 @main.command("evaluate")
 @model_options
 @click.option("--data", "name", default="builtin-test", show_default=True, help="A set's name.")
@@ -114,6 +143,8 @@ def upscale(pictures: tuple[Path, ...], out: Path, overwrite: bool, **model: Any
     """Enlarge pictures with a model; they are written as PNG."""
     targets = [out / f"{path.stem}_x{model['scale']}.png" for path in pictures]
     for target in targets:
+        if targets.count(target) > 1:
+            raise ValueError(f"{target} would be written more than once")
         _prepare(target, overwrite)
     loaded = load_model(**model)
     for path, target in zip(tqdm(pictures, "enlarging", leave=False), targets, strict=True):

@@ -5,7 +5,7 @@
 luma with 2 pixels cut. The two never share a column.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -78,12 +78,12 @@ def measure(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
         )
     real = to_float(hr)
     saved = as_saved(sr)
-    brightness = to_luma if hr.shape[0] == 3 else _own_grey
+    ours_y, real_y = (cut(brightness(hr)(images), scale) for images in (saved, real))
     return {
-        "psnr_y": psnr(_cut(brightness(saved), scale), _cut(brightness(real), scale)),
-        "ssim_y": ssim(_cut(brightness(saved), scale), _cut(brightness(real), scale)),
+        "psnr_y": psnr(ours_y, real_y),
+        "ssim_y": ssim(ours_y, real_y),
         "psnr_rgb": psnr(sr, real),
-        "ssim_paper": ssim(_cut(to_luma(sr), 2), _cut(to_luma(real), 2)),
+        "ssim_paper": ssim(cut(to_luma(sr), 2), cut(to_luma(real), 2)),
         "variance_ratio": variance_ratio(saved, real, PATCH_SIZE),
         "log_variance_ratio": log_variance_ratio(saved, real, PATCH_SIZE),
         "variance_distance": variance_distance(saved, real, PATCH_SIZE),
@@ -116,8 +116,17 @@ def evaluate(
     return pd.DataFrame(rows)
 
 
-def _cut(images: Tensor, border: int) -> Tensor:
+def cut(images: Tensor, border: int) -> Tensor:
+    """(..., H, W) without `border` pixels on every side; `border` is 1 or more."""
     return images[..., border:-border, border:-border]
+
+
+def brightness(hr: Tensor) -> Callable[[Tensor], Tensor]:
+    """What turns image batches into the channel that a picture is scored on.
+
+    BT.601 luma, or a grey picture's own values, from 0 to 255, as the field's scripts do.
+    """
+    return to_luma if hr.shape[0] == 3 else _own_grey
 
 
 def _own_grey(images: Tensor) -> Tensor:

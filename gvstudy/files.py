@@ -19,6 +19,11 @@ def runs_folder() -> Path:
     return Path(os.environ.get("GVSTUDY_RUNS") or project_folder() / "runs")
 
 
+def downloads_folder() -> Path:
+    """Where downloaded sets are kept: `downloads/` in the project's folder."""
+    return project_folder() / "downloads"
+
+
 def package_data(name: str) -> Traversable:
     """A file of the project's `data/` folder, which an installed package carries with it."""
     return files("gvstudy_data") / name

@@ -4,11 +4,12 @@ A *picture* is a uint8 tensor (C, H, W) with C = 1 (grey) or 3 (RGB). An *image 
 tensor (N, C, H, W) with values in [0, 1]. Models, losses and measures work on image batches.
 """
 
-from functools import lru_cache
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from gvstudy.files import replacing
 
 SCALES = (2, 3, 4)
 KERNELS = ("bicubic", "bilinear")
+REACH = 2  # pixels of the small image that the wider kernel reaches to either side
 GREY_WEIGHTS = (0.2989, 0.5870, 0.1140)  # BT.601, rounded as in the authors' script
 LUMA_WEIGHTS = (65.481 / 255, 128.553 / 255, 24.966 / 255)  # BT.601, 8-bit luma from 16 to 235
 LUMA_OFFSET = 16 / 255
@@ -25,7 +27,7 @@ def read(path: Path) -> Tensor:
     """Read a picture file as uint8 (C, H, W); grey stays one channel, everything else becomes RGB.
 
     Palettes are resolved, 16 bits are rounded to 8, the camera's rotation is applied, and an alpha
-    channel is dropped. Raises ValueError for a file that Pillow can't read as a picture.
+    channel is dropped with a warning. Raises ValueError for a file that Pillow can't read.
     """
     try:
         with Image.open(path) as file:
@@ -35,6 +37,8 @@ def read(path: Path) -> Tensor:
         raise ValueError(f"{path}: no such file") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: not a picture that can be read ({error})") from error
+    if picture.has_transparency_data:
+        warnings.warn(f"{path}: the alpha channel is dropped", stacklevel=2)
     if picture.mode.startswith("I"):  # 16-bit grey
         pixels = np.rint(np.asarray(picture, dtype=np.float64) / 257)
         if pixels.min() < 0 or pixels.max() > 255:
@@ -78,6 +82,13 @@ def crop_to_multiple(images: Tensor, scale: int) -> Tensor:
     return images[..., : height - height % scale, : width - width % scale]
 
 
+def centre(picture: Tensor, side: int) -> Tensor:
+    """The central square of `side` pixels of (C, H, W), or as much of it as there is."""
+    height, width = picture.shape[-2:]
+    top, left = max(0, height - side) // 2, max(0, width - side) // 2
+    return picture[..., top : top + side, left : left + side]
+
+
 def to_grey(images: Tensor) -> Tensor:
     """Grey images (N, 1, H, W) of RGB ones (N, 3, H, W), as the authors weigh them; grey passes."""
     if images.shape[1] == 1:
@@ -93,49 +104,32 @@ def to_luma(images: Tensor) -> Tensor:
     return weighted + LUMA_OFFSET
 
 
-def _cubic(x: Tensor) -> Tensor:
-    """Keys' cubic with a = -0.5 (Keys 1981), as in MATLAB's imresize."""
-    x = x.abs()
-    near = (1.5 * x - 2.5) * x * x + 1
-    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return torch.where(x <= 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
+def _mirror(images: Tensor, border: int, dim: int) -> Tensor:
+    """Images with `border` pixels more at both ends of a dimension, mirrored, the edge included."""
+    length = images.shape[dim]
+    index = torch.arange(-border, length + border, device=images.device) % (2 * length)
+    index = torch.minimum(index, 2 * length - 1 - index)
+    before, after = (images.index_select(dim, part) for part in (index[:border], index[-border:]))
+    return torch.cat([before, images, after], dim)
 
 
-def _triangle(x: Tensor) -> Tensor:
-    return (1 - x.abs()).clamp(min=0)
+def _resize(images: Tensor, up: int, down: int, kernel: str) -> Tensor:
+    """Resize by up / down, one of which is 1.
 
-
-_KERNELS = {"bicubic": (_cubic, 4), "bilinear": (_triangle, 2)}  # function, width in pixels
-
-
-@lru_cache(maxsize=256)
-def _resize_matrix(length: int, new_length: int, kernel: str) -> Tensor:
-    """The matrix (new_length, length) that resizes one axis, in float64.
-
-    Half-pixel centres, symmetric border, and, when shrinking, a kernel stretched by the factor:
-    MATLAB's antialiasing.
+    PyTorch's antialiased kernels are MATLAB's (half-pixel centres, a = -0.5, stretched when
+    shrinking) everywhere but at the border, where MATLAB mirrors the image. So the image is
+    mirrored first, by the kernel's reach, and what comes of that is cut off again.
     """
-    function, width = _KERNELS[kernel]
-    factor = new_length / length
-    stretch = min(1.0, factor)
-    taps = int(width / stretch) + 2
-    centre = (torch.arange(new_length, dtype=torch.float64) + 0.5) / factor - 0.5
-    first = torch.floor(centre - width / stretch / 2)
-    index = first[:, None] + torch.arange(taps)
-    weight = function((index - centre[:, None]) * stretch)
-    weight = weight / weight.sum(dim=1, keepdim=True)
-    mirrored = index.long() % (2 * length)
-    mirrored = torch.minimum(mirrored, 2 * length - 1 - mirrored)
-    matrix = torch.zeros(new_length, length, dtype=torch.float64)
-    return matrix.scatter_add_(1, mirrored, weight)
-
-
-def _resize(images: Tensor, height: int, width: int, kernel: str) -> Tensor:
     if kernel not in KERNELS:
         raise ValueError(f"unknown kernel {kernel!r}; known: {', '.join(KERNELS)}")
-    rows = _resize_matrix(images.shape[-2], height, kernel).to(images)
-    columns = _resize_matrix(images.shape[-1], width, kernel).to(images)
-    return rows @ images @ columns.T
+    height, width = (side * up // down for side in images.shape[-2:])
+    batch = images.reshape(1, -1, *images.shape[-2:])
+    framed = _mirror(_mirror(batch, REACH * down, -2), REACH * down, -1)
+    size = [height + 2 * REACH * up, width + 2 * REACH * up]
+    resized = F.interpolate(framed, size, mode=kernel, antialias=True)
+    frame = REACH * up
+    inside = resized[..., frame : frame + height, frame : frame + width]
+    return inside.reshape(*images.shape[:-2], height, width)
 
 
 def downscale(images: Tensor, scale: int, kernel: str = "bicubic") -> Tensor:
@@ -146,13 +140,12 @@ def downscale(images: Tensor, scale: int, kernel: str = "bicubic") -> Tensor:
     height, width = images.shape[-2:]
     if height % scale or width % scale:
         raise ValueError(f"scale {scale} does not divide {height}x{width}; use crop_to_multiple")
-    return _resize(images, height // scale, width // scale, kernel)
+    return _resize(images, 1, scale, kernel)
 
 
 def upscale(images: Tensor, scale: int, kernel: str = "bicubic") -> Tensor:
     """Enlarge (..., H, W) to (..., scale*H, scale*W) as MATLAB's imresize does."""
-    height, width = images.shape[-2:]
-    return _resize(images, height * scale, width * scale, kernel)
+    return _resize(images, scale, 1, kernel)
 
 
 def make_lr(picture: Tensor, scale: int, kernel: str = "bicubic") -> Tensor:

@@ -52,7 +52,7 @@ def read_profile(name: str) -> dict[str, Any]:
 
 def select(only: list[str]) -> list[Path]:
     """The notebooks in order, or those whose names begin with one of `only`."""
-    found = sorted(notebooks_folder().glob("[0-9]*.ipynb"))
+    found = sorted(notebooks_folder().glob("*_*.ipynb"))
     numbers = ", ".join(path.name.split("_")[0] for path in found)
     for start in only:
         if not any(path.name.startswith(start) for path in found):

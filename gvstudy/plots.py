@@ -117,6 +117,27 @@ def tradeoff(table: pd.DataFrame, bicubic: Mapping[str, float]) -> Figure:
     return figure
 
 
+def choices(measured: pd.DataFrame) -> Figure:
+    """What each choice of a protocol is worth against "standard": dB of the mean, a dot a `scale`.
+
+    `measured` has a row an image, `scale` and `variant`, with its `psnr`.
+    """
+    means = measured.groupby(["variant", "scale"], sort=False)["psnr"].mean().unstack()
+    worth = means.sub(means.loc["standard"]).drop(index="standard").iloc[::-1]
+    figure, ax = plt.subplots(figsize=(6.5, 3.4))
+    ax.axvline(0, color="0.7", linewidth=1)
+    places = np.arange(len(worth))
+    for offset, (scale, shade, marker) in zip(
+        (0.2, 0, -0.2), ((2, _SAFE[0], "o"), (3, _SAFE[1], "s"), (4, _SAFE[2], "^")), strict=True
+    ):
+        ax.scatter(worth[scale], places + offset, color=shade, marker=marker, label=f"x{scale}")
+    ax.set_yticks(places, worth.index)
+    ax.set_xlabel('PSNR of bicubic, difference to "standard" (dB)')
+    ax.legend(frameon=False)
+    sns.despine(figure)
+    return figure
+
+
 def variance_histograms(variances: pd.DataFrame) -> Figure:
     """How often which patch variance occurs, a panel a `direction`, a line an `image`."""
     figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.4), sharey=True)

@@ -15,7 +15,7 @@ from gvstudy.data import check_name, load_images
 from gvstudy.evaluation import evaluate
 from gvstudy.files import replacing
 from gvstudy.gradients import PADDINGS
-from gvstudy.images import KERNELS
+from gvstudy.images import KERNELS, centre
 from gvstudy.losses import LOSSES, build_loss
 from gvstudy.models import build_model, check_model
 
@@ -136,7 +136,8 @@ def train(
     device = best_device()
     pictures = load_images(run.train_set) if pictures is None else pictures
     crops = Crops(pictures, run.crop_size, run.scale, run.downsample, device)
-    watched = {name: _middle(picture) for name, picture in load_images(run.valid_set).items()}
+    watched = load_images(run.valid_set)
+    watched = {name: centre(picture, VALIDATION_CROP) for name, picture in watched.items()}
     model = initial_model(run).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loss = build_loss(
         run.loss,
@@ -197,12 +198,6 @@ def _means(recent: list[Tensor], step: int, run: Run) -> dict[str, float]:
         )
     means = values.mean(dim=0).tolist()
     return {"loss": sum(means), "pixel": means[0], "regulariser": sum(means[1:])}
-
-
-def _middle(picture: Tensor) -> Tensor:
-    height, width = picture.shape[-2:]
-    top, left = max(0, height - VALIDATION_CROP) // 2, max(0, width - VALIDATION_CROP) // 2
-    return picture[:, top : top + VALIDATION_CROP, left : left + VALIDATION_CROP]
 
 
 def _save(

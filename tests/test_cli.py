@@ -12,6 +12,7 @@ from PIL import Image
 
 from gvstudy import Run, study
 from gvstudy.cli import main
+from gvstudy.images import read
 
 
 @pytest.fixture
@@ -97,3 +98,56 @@ def test_refusals(folder, tmp_path):
     refused(gvstudy("upscale", tmp_path / "none.png", "--out", tmp_path), "no such file")
     below_a_file = folder / "grey.png" / "rows.csv"
     refused(gvstudy("evaluate", "--data", f"folder:{folder}", "--csv", below_a_file), "grey.png")
+
+
+def odd_pictures(folder):
+    """Pictures of every kind that a user may have, by what `upscale` should make of them."""
+    folder.mkdir()
+    pixels = np.random.default_rng(1).integers(0, 256, (24, 20, 3), dtype=np.uint8)
+    colour = Image.fromarray(pixels)
+    colour.convert("L").save(folder / "grey.png")
+    colour.convert("RGBA").save(folder / "rgba.png")
+    colour.convert("P").save(folder / "palette.png")
+    Image.fromarray(pixels[..., 0].astype(np.uint16) * 257).save(folder / "deep.png")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["grey", "rgba", "palette", "deep"])
+def test_odd_pictures_are_enlarged_and_measured(name, tmp_path):
+    folder = odd_pictures(tmp_path / "odd")
+    out = tmp_path / "out"
+    result = gvstudy("upscale", folder / f"{name}.png", "--scale", 3, "--out", out)
+    assert result.exit_code == 0, result.output
+    large = Image.open(out / f"{name}_x3.png")
+    assert large.size == (60, 72)
+    assert large.mode == "RGB"
+    small = read(folder / f"{name}.png").expand(3, -1, -1)
+    assert (read(out / f"{name}_x3.png").float().mean() - small.float().mean()).abs() < 2
+    assert ("alpha channel is dropped" in result.output) == (name == "rgba")
+    assert gvstudy("evaluate", "--data", f"folder:{folder}").exit_code == 0
+
+
+def test_a_picture_one_pixel_wide(tmp_path):
+    folder = tmp_path / "thin"
+    folder.mkdir()
+    Image.fromarray(np.arange(30, dtype=np.uint8).reshape(30, 1)).save(folder / "thin.png")
+    result = gvstudy("upscale", folder / "thin.png", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert Image.open(tmp_path / "out" / "thin_x2.png").size == (2, 60)
+    refused(gvstudy("evaluate", "--data", f"folder:{folder}"), "30x1", "too small for scale 2")
+
+
+def test_a_truncated_picture(tmp_path):
+    folder = odd_pictures(tmp_path / "odd")
+    whole = (folder / "rgba.png").read_bytes()
+    (folder / "rgba.png").write_bytes(whole[: len(whole) // 2])
+    refused(gvstudy("upscale", folder / "rgba.png", "--out", tmp_path), "rgba.png", "not a picture")
+    refused(gvstudy("evaluate", "--data", f"folder:{folder}"), "rgba.png", "not a picture")
+
+
+def test_two_pictures_of_one_name_are_refused(tmp_path):
+    folder = odd_pictures(tmp_path / "odd")
+    (tmp_path / "more").mkdir()
+    (folder / "grey.png").rename(tmp_path / "more" / "palette.png")
+    both = [folder / "palette.png", tmp_path / "more" / "palette.png"]
+    refused(gvstudy("upscale", *both, "--out", tmp_path), "palette_x2.png")

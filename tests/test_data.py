@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gvstudy import load_images
+from gvstudy import data, load_images
 from gvstudy.data import describe_sets, digest, registry
 
 BUILTIN = ("builtin-train", "builtin-valid", "builtin-test")
@@ -79,11 +79,12 @@ def test_unknown_set_lists_the_known():
 
 
 def test_a_set_that_is_not_there(monkeypatch, tmp_path):
+    monkeypatch.setattr(data, "downloads_folder", lambda: tmp_path / "downloads")
     monkeypatch.delenv("GVSTUDY_DATA", raising=False)
     with pytest.raises(ValueError, match="GVSTUDY_DATA"):
         load_images("Set5")
     monkeypatch.setenv("GVSTUDY_DATA", str(tmp_path))
-    with pytest.raises(ValueError, match=r"Set5.*no such folder"):
+    with pytest.raises(ValueError, match=rf"Set5 is not here.*{tmp_path.name}"):
         load_images("Set5")
 
 
@@ -113,12 +114,18 @@ def test_digest_is_of_pixels_not_names():
     assert digest({"x": a}) != digest({"x": a.view(1, 2, 8)})
 
 
-def test_description_of_the_sets(monkeypatch):
+def test_description_of_the_sets(monkeypatch, tmp_path):
     monkeypatch.delenv("GVSTUDY_DATA", raising=False)
+    monkeypatch.setattr(data, "downloads_folder", lambda: tmp_path)
     table = describe_sets().set_index("name")
     assert table.loc["builtin-train", "where"] == "built in"
     assert not table.loc["Set5", "found"]
+    assert table.loc["Set5", "where"] == "not here; can be fetched"
     assert table.loc["BSDS500", "pictures"] == 360
+    (tmp_path / "DIV2K_valid_HR").mkdir()
+    Image.new("L", (4, 4)).save(tmp_path / "DIV2K_valid_HR" / "0801.png")
+    table = describe_sets().set_index("name")
+    assert table.loc["DIV2K_valid_centre256", "where"] == "cut from DIV2K-valid"
 
 
 @pytest.mark.usefixtures("real_data")

@@ -107,6 +107,7 @@ def saved(path, array, mode=None, convert=None, **options):
     return path
 
 
+@pytest.mark.filterwarnings("ignore:.*alpha channel is dropped")
 @pytest.mark.parametrize(
     ("name", "convert", "channels"),
     [
@@ -129,10 +130,11 @@ def test_every_mode_is_read(tmp_path, name, convert, channels):
         np.testing.assert_allclose(picture[0], RAMP, atol=1)
 
 
-def test_palette_with_transparency(tmp_path):
+def test_dropped_transparency_is_told(tmp_path):
     image = Image.fromarray(RAMP).convert("P")
     image.save(tmp_path / "p.png", transparency=3)
-    assert im.read(tmp_path / "p.png").shape == (3, 16, 16)
+    with pytest.warns(UserWarning, match=r"p\.png: the alpha channel is dropped"):
+        assert im.read(tmp_path / "p.png").shape == (3, 16, 16)
 
 
 def test_sixteen_bits_become_eight(tmp_path):

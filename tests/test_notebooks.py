@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from gvstudy import notebooks as books
 from gvstudy.cli import main
 
-NOTEBOOKS = sorted(Path(__file__).parent.parent.glob("notebooks/[0-9]*.ipynb"))
+NOTEBOOKS = sorted(Path(__file__).parent.parent.glob("notebooks/*_*.ipynb"))
 PATHS = re.compile(r"(/home|/root|/tmp|/work|/Users|/private|/opt|[A-Z]:\\)[\w./\\-]*")
 UNCOMPARED = {"nbval-ignore-output", "nbval-skip"}
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

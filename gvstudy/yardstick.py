@@ -1,0 +1,101 @@
+"""What the choices of a protocol are worth: bicubic, measured with one choice changed at a time."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+
+from gvstudy.evaluation import brightness, cut, psnr, ssim
+from gvstudy.images import (
+    as_saved,
+    crop_to_multiple,
+    downscale,
+    make_lr,
+    to_float,
+    to_luma,
+    to_uint8,
+    upscale,
+)
+
+VARIANTS = {
+    "published": "luma first, LR not rounded: how the published rows were made",
+    "standard": "the field's protocol on RGB images: 8-bit LR and SR, luma, border cut",
+    "rgb": "standard, but over RGB",
+    "no border cut": "standard, but with the border",
+    "not rounded": "standard, but SR neither clamped nor rounded",
+    "pillow": "standard, but Pillow's bicubic both ways",
+    "bilinear": "standard, but bilinear both ways",
+    "paper, bicubic": "the paper's protocol with the kernel of its text",
+    "paper, bilinear": "the paper's protocol with the kernel of its script",
+}
+
+
+def bicubic_in_many_ways(pictures: Mapping[str, Tensor], scale: int) -> pd.DataFrame:
+    """A row an image and variant of `VARIANTS`: `image`, `scale`, `variant`, `psnr`, `ssim`.
+
+    `pictures` are uint8 (C, H, W). PSNR is in dB; SSIM is measured on luma throughout, with the
+    border that the variant cuts. Grey pictures are scored on their own values, but for "paper",
+    which knows RGB alone.
+    """
+    rows = []
+    for name, picture in pictures.items():
+        hr = crop_to_multiple(picture, scale)
+        for variant, (score, similarity) in _measure(hr, scale).items():
+            row = {"image": name, "scale": scale, "variant": variant}
+            rows.append(row | {"psnr": score, "ssim": similarity})
+    return pd.DataFrame(rows)
+
+
+def published_bicubic(hr: Tensor, scale: int) -> tuple[float, float]:
+    """PSNR (dB) and SSIM of bicubic as the published rows were made.
+
+    `hr` is uint8 (C, H, W), its sides multiples of `scale`. Luma is taken first and rounded to 8
+    bits, shrunk and enlarged in double precision without rounding the LR image, and rounded at the
+    end; `scale` border pixels are cut. A grey picture is scored on its own values.
+    """
+    luma = to_uint8(brightness(hr)(to_float(hr))).double() / 255
+    sr = to_uint8(upscale(downscale(luma, scale), scale)).double() / 255
+    real, ours = cut(luma, scale), cut(sr, scale)
+    return psnr(ours, real), ssim(ours, real)
+
+
+def _measure(hr: Tensor, scale: int) -> dict[str, tuple[float, float]]:
+    real, bright = to_float(hr), brightness(hr)
+
+    def standard(sr: Tensor, border: int = scale) -> tuple[float, float]:
+        ours, truth = bright(sr), bright(real)
+        if border:
+            ours, truth = cut(ours, border), cut(truth, border)
+        return psnr(ours, truth), ssim(ours, truth)
+
+    def paper(sr: Tensor) -> tuple[float, float]:
+        return psnr(sr, real), ssim(cut(to_luma(sr), 2), cut(to_luma(real), 2))
+
+    bicubic, bilinear = (
+        upscale(to_float(make_lr(hr, scale, kernel)), scale, kernel)
+        for kernel in ("bicubic", "bilinear")
+    )
+    saved = as_saved(bicubic)
+    return {
+        "published": published_bicubic(hr, scale),
+        "standard": standard(saved),
+        "rgb": (psnr(cut(saved, scale), cut(real, scale)), standard(saved)[1]),
+        "no border cut": standard(saved, border=0),
+        "not rounded": standard(bicubic),
+        "pillow": standard(to_float(_pillow(hr, scale))),
+        "bilinear": standard(as_saved(bilinear)),
+        "paper, bicubic": paper(bicubic),
+        "paper, bilinear": paper(bilinear),
+    }
+
+
+def _pillow(hr: Tensor, scale: int) -> Tensor:
+    """Shrunk and enlarged by Pillow, which rounds to 8 bits after each axis."""
+    image = Image.fromarray(hr.expand(3, -1, -1).permute(1, 2, 0).numpy())
+    small = (image.width // scale, image.height // scale)
+    lr = image.resize(small, Image.Resampling.BICUBIC)
+    sr = lr.resize(image.size, Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(sr)).permute(2, 0, 1)

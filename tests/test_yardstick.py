@@ -1,0 +1,71 @@
+"""The published bicubic rows found again, and the committed measurements recomputed."""
+
+import pandas as pd
+import pytest
+import torch
+
+from gvstudy import build_model, evaluate, load_images
+from gvstudy.files import package_data
+from gvstudy.images import to_uint8
+from gvstudy.yardstick import VARIANTS, bicubic_in_many_ways, published_bicubic
+
+PUBLISHED = pd.read_csv(package_data("paper/published_y_psnr_ssim.csv").open())
+PUBLISHED = PUBLISHED[PUBLISHED["model"] == "bicubic"]
+ROWS = [tuple(row) for row in PUBLISHED[["dataset", "scale", "psnr_y_db", "ssim_y"]].to_numpy()]
+MEASURED = pd.read_csv(package_data("reference/yardstick.csv").open())
+
+
+def pictures(channels=3):
+    smooth = torch.rand(1, channels, 10, 12, generator=torch.Generator().manual_seed(0))
+    large = torch.nn.functional.interpolate(smooth, scale_factor=4, mode="bicubic")
+    return {"a": to_uint8(large)[0]}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_variants_agree_with_the_evaluation(channels):
+    rows = bicubic_in_many_ways(pictures(channels), 2).set_index("variant")
+    assert list(rows.index) == list(VARIANTS)
+    evaluated = evaluate(build_model("bicubic", 2), pictures(channels), 2).iloc[0]
+    assert rows.loc["standard", "psnr"] == pytest.approx(evaluated["psnr_y"])
+    assert rows.loc["standard", "ssim"] == pytest.approx(evaluated["ssim_y"])
+    assert rows.loc["paper, bicubic", "psnr"] == pytest.approx(evaluated["psnr_rgb"])
+    assert rows.loc["paper, bicubic", "ssim"] == pytest.approx(evaluated["ssim_paper"])
+
+
+def test_a_flat_picture_is_perfect():
+    psnr, ssim = published_bicubic(torch.full((3, 32, 32), 77, dtype=torch.uint8), 2)
+    assert psnr == float("inf")
+    assert ssim == pytest.approx(1)
+
+
+def test_the_committed_measurements_are_whole():
+    counts = MEASURED.groupby(["set", "scale", "variant"]).size().unstack()
+    assert set(counts.columns) == set(VARIANTS)
+    assert counts.loc["Set5"].eq(5).all().all()
+    assert counts.loc["Set14"].eq(14).all().all()
+    assert counts.loc["Urban100"].eq(100).all().all()
+
+
+@pytest.mark.parametrize(("name", "scale", "psnr", "ssim"), ROWS)
+def test_the_gate(name, scale, psnr, ssim):
+    """Luma first agrees with every published row; the standard protocol stays close."""
+    here = MEASURED[(MEASURED["set"] == name) & (MEASURED["scale"] == scale)]
+    means = here.groupby("variant")[["psnr", "ssim"]].mean()
+    slack = (0.005, 0.0002) if name == "Set5" else (0.01, 0.0010)
+    assert means.loc["published", "psnr"] == pytest.approx(psnr, abs=slack[0])
+    assert means.loc["published", "ssim"] == pytest.approx(ssim, abs=slack[1])
+    assert means.loc["standard", "psnr"] == pytest.approx(psnr, abs=0.03)
+    assert means.loc["standard", "ssim"] == pytest.approx(ssim, abs=0.0012)
+
+
+@pytest.mark.usefixtures("real_data")
+@pytest.mark.parametrize("name", ["Set5", "Set14", "Urban100"])
+def test_the_committed_measurements_are_true(name):
+    """All of Set5, three pictures of the others: measured again, digit for digit."""
+    scale = 3
+    chosen = dict(list(load_images(name).items())[: 5 : 1 if name == "Set5" else 2])
+    again = bicubic_in_many_ways(chosen, scale).set_index(["image", "variant"])
+    committed = MEASURED[(MEASURED["set"] == name) & (MEASURED["scale"] == scale)]
+    committed = committed.set_index(["image", "variant"]).loc[again.index]
+    assert (again["psnr"] - committed["psnr"]).abs().max() < 1e-3
+    assert (again["ssim"] - committed["ssim"]).abs().max() < 1e-4
