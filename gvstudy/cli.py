@@ -89,9 +89,9 @@ def list_sets() -> None:
     for row in describe_sets().itertuples():
         mark = "+" if row.found else "-"
         click.echo(
-            f"{mark} {row.name:14} {row.pictures:4}  {row.role:10}  {row.what} ({row.terms})"
+            f"{mark} {row.name:21} {row.pictures:4}  {row.role:10}  {row.what} ({row.terms})"
         )
-        click.echo(f"  {'':20} {row.where}")
+        click.echo(f"  {'':27} {row.where}")
     click.echo("folder:PATH stands for the pictures in a folder of your own.")
 
 

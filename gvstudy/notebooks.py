@@ -71,6 +71,7 @@ def check_parameters(given: Mapping[str, Any], notebooks: list[Path]) -> None:
     known: dict[str, str] = {}
     for notebook in notebooks:
         known |= known_parameters(notebook)
+    known.pop(FIGURES, None)  # it follows from the command's own option
     for name, value in given.items():
         if name not in known:
             raise ValueError(f"unknown parameter {name!r}; known: {', '.join(sorted(known))}")

@@ -42,14 +42,14 @@ def run_id(run: Run, data: str) -> str:
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def trained(run: Run, *, store: Path | None = None, progress: bool = True) -> Trained:
+def trained(run: Run, *, progress: bool = True) -> Trained:
     """The finished run: read from the store, or trained (on from its checkpoint) and kept there.
 
-    `store` is the folder of finished runs, `GVSTUDY_RUNS` or `runs/` if not given. A run becomes
-    visible there by a rename, once it is whole. Raises ValueError for a store that can't be
-    written, before anything is computed.
+    The store is the folder `GVSTUDY_RUNS`, else `runs/`. A run becomes visible there by a rename,
+    once it is whole. Raises ValueError for a store that can't be written, before anything is
+    computed.
     """
-    store = runs_folder() if store is None else store
+    store = runs_folder()
     pictures = load_images(run.train_set)
     name = run_id(run, digest(pictures))
     finished, unfinished = store / name, store / f"{name}.unfinished"

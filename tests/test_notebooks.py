@@ -65,6 +65,9 @@ def test_compared_cells_hold_outputs(path):
     shown = [o for cell in compared for o in cell.outputs]
     with_text = [o for o in shown if "text" in o or "image/png" not in o.get("data", {})]
     assert len(with_text) >= 2
+    for cell in compared:
+        if re.search(r"^ *print\(", cell.source, re.MULTILINE):
+            assert "".join(o.get("text", "") for o in cell.outputs).strip(), cell.source
 
 
 @each
@@ -163,6 +166,10 @@ def test_a_parameter_of_the_wrong_type_is_refused():
 
 def test_a_parameter_that_the_chosen_notebook_lacks_is_refused():
     refused(study("--only", "02", "--set", "steps=3"), "'steps'", "patch_size")
+
+
+def test_the_figures_folder_is_no_parameter_of_the_command():
+    refused(study("--set", "figures_folder=here"), "'figures_folder'", "known:")
 
 
 def test_an_unknown_profile_or_notebook_is_refused():
