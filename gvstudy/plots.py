@@ -13,11 +13,17 @@ from matplotlib.figure import Figure
 from gvstudy.files import replacing
 
 _SAFE = sns.color_palette("colorblind")
-PIXEL_COLOURS = {"l2": _SAFE[0], "l1": _SAFE[2], "ssim": _SAFE[4]}
 REGULARISER_MARKERS = {"alone": "o", "tv": "s", "gv": "^"}
-COLOURS = {"HR": "black", "bicubic": _SAFE[7], "l2": _SAFE[0], "l2+gv": _SAFE[3]} | {
-    "l1": _SAFE[2], "l1+gv": _SAFE[1], "ssim": _SAFE[4], "ssim+gv": _SAFE[6]
-}  # fmt: skip
+COLOURS = {
+    "HR": "black",
+    "bicubic": _SAFE[7],
+    "l2": _SAFE[0],
+    "l2+gv": _SAFE[3],
+    "l1": _SAFE[2],
+    "l1+gv": _SAFE[1],
+    "ssim": _SAFE[4],
+    "ssim+gv": _SAFE[6],
+}
 MARK = _SAFE[1]  # what marks a place in a picture
 
 
@@ -100,9 +106,9 @@ def tradeoff(table: pd.DataFrame, bicubic: Mapping[str, float]) -> Figure:
             places = rows.set_index("regulariser")[["variance_ratio", "psnr_y"]]
             for regulariser, (x, y) in places.iterrows():
                 name = pixel if regulariser == "alone" else f"{pixel}+{regulariser}"
-                style = {"color": PIXEL_COLOURS[pixel], "marker": REGULARISER_MARKERS[regulariser]}
+                style = {"color": COLOURS[str(pixel)], "marker": REGULARISER_MARKERS[regulariser]}
                 ax.scatter(x, y, s=60, label=name, edgecolor="white", zorder=3, **style)
-            arrow = {"arrowstyle": "->", "color": PIXEL_COLOURS[pixel], "shrinkA": 4, "shrinkB": 4}
+            arrow = {"arrowstyle": "->", "color": COLOURS[str(pixel)], "shrinkA": 4, "shrinkB": 4}
             ax.annotate("", places.loc["gv"], places.loc["alone"], arrowprops=arrow)
         ax.set(xlabel="variance ratio SR / HR", ylabel="PSNR (luma, dB)")
     style = {"color": COLOURS["bicubic"], "marker": "X", "s": 60, "edgecolor": "white"}

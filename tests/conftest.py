@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gvstudy.crops import Crops
+
 
 def pytest_configure(config):
     """Set before any module or kernel starts; nbval's kernels inherit it."""
@@ -26,6 +28,26 @@ def real_data():
     if not os.environ.get("GVSTUDY_DATA"):
         pytest.skip("GVSTUDY_DATA names no folder of research sets")
     return Path(os.environ["GVSTUDY_DATA"])
+
+
+@pytest.fixture
+def interrupt_at(monkeypatch):
+    """Interrupt a training before its n-th step; gives the list that grows with every step."""
+
+    def arrange(n):
+        steps = []
+        draw = Crops.draw
+
+        def interrupted(self, *arguments):
+            steps.append(1)
+            if len(steps) == n:
+                raise KeyboardInterrupt
+            return draw(self, *arguments)
+
+        monkeypatch.setattr(Crops, "draw", interrupted)
+        return steps
+
+    return arrange
 
 
 @pytest.fixture

@@ -100,23 +100,14 @@ def test_what_lies_in_the_store(store):
     assert record["trained"].keys() >= {"revision", "torch", "device", "seconds"}
 
 
-def test_an_interrupted_run_is_taken_up(store, monkeypatch, trainings):
+def test_an_interrupted_run_is_taken_up(store, interrupt_at):
     run = dataclasses.replace(TINY, steps=40)
-    calls = []
-    real = tr.Crops.draw
-
-    def stop_at_15(self, *arguments):
-        calls.append(1)
-        if len(calls) == 15:
-            raise KeyboardInterrupt
-        return real(self, *arguments)
-
-    monkeypatch.setattr(tr.Crops, "draw", stop_at_15)
+    steps = interrupt_at(15)
     with pytest.raises(KeyboardInterrupt):
         finished(run)
     assert [path.suffix for path in store.iterdir()] == [".unfinished"]
     resumed = finished(run)
-    assert len(calls) == 15 + 26
+    assert len(steps) == 15 + 26
     assert [path.suffix for path in store.iterdir()] == [""]
     undisturbed, _ = tr.train(run, progress=False)
     pairs = zip(undisturbed.parameters(), resumed.model.parameters(), strict=True)

@@ -73,23 +73,14 @@ def test_history_is_tidy():
     assert history["learning_rate"].max() == pytest.approx(TINY.learning_rate)
 
 
-def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path, monkeypatch):
-    undisturbed, history = run_to_end(dataclasses.replace(TINY, steps=60))
+def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path, interrupt_at):
     run = dataclasses.replace(TINY, steps=60)
-    calls = []
-    real = tr.Crops.draw
-
-    def stop_at_31(self, *arguments):
-        calls.append(1)
-        if len(calls) == 31:
-            raise KeyboardInterrupt
-        return real(self, *arguments)
-
-    monkeypatch.setattr(tr.Crops, "draw", stop_at_31)
+    undisturbed, history = run_to_end(run)
+    steps = interrupt_at(31)
     with pytest.raises(KeyboardInterrupt):
         run_to_end(run, checkpoint=tmp_path / "c.pt")
     resumed, whole = run_to_end(run, checkpoint=tmp_path / "c.pt")
-    assert len(calls) == 31 + 30  # steps 1 to 30 were not repeated
+    assert len(steps) == 31 + 30  # steps 1 to 30 were not repeated
     assert torch.equal(weights(resumed), weights(undisturbed))
     assert whole.equals(history)
 
