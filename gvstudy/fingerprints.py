@@ -46,7 +46,7 @@ def check(name: str) -> pd.DataFrame:
     for real in known.itertuples():
         status, note = MISSING, ""
         if real.image in here.index and here.loc[real.image, "sha256"] == real.sha256:
-            status, note = SAME, ""
+            status = SAME
             matched.add(real.image)
         elif real.sha256 in by_content:
             status, note = RENAMED, f"here it is {by_content[real.sha256]}"

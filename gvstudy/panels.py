@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from gvstudy.gradients import gradient_maps, variance_map, variance_maps
+from gvstudy.gradients import gradient_maps, variance_maps
 from gvstudy.images import to_uint8
 from gvstudy.plots import MARK
 
@@ -31,7 +31,7 @@ def gradient_grid(images: Mapping[str, Tensor], box: Box | None = None) -> Figur
     All maps share one grey scale. `box` limits the view, after the gradients are taken.
     """
     maps = {name: gradient_maps(image) for name, image in images.items()}
-    limit = float(np.quantile([gx.abs().quantile(0.98) for gx, _ in maps.values()], 1.0))
+    limit = max(float(gx.abs().quantile(0.98)) for gx, _ in maps.values())
     figure, axes = _grid(3, images, ("image", "$G_x$", "$G_y$"))
     for column, (name, image) in enumerate(images.items()):
         _show(axes[0, column], image, box)
@@ -44,11 +44,8 @@ def gradient_grid(images: Mapping[str, Tensor], box: Box | None = None) -> Figur
 
 def variance_grid(images: Mapping[str, Tensor], patch_size: int = 8) -> Figure:
     """The variance maps of gx and gy, a column an image (1, C, H, W), on one logarithmic scale."""
-    maps = {
-        name: [variance_map(g, patch_size)[0, 0].numpy() for g in gradient_maps(image)]
-        for name, image in images.items()
-    }
-    top = max(float(m.max()) for pair in maps.values() for m in pair)
+    maps = {name: variance_maps(image, patch_size)[0].numpy() for name, image in images.items()}
+    top = max(float(pair.max()) for pair in maps.values())
     norm = mpl.colors.LogNorm(top * 1e-4, top, clip=True)
     figure, axes = _grid(2, images, ("variance of $G_x$", "variance of $G_y$"))
     for column, pair in enumerate(maps.values()):

@@ -79,10 +79,11 @@ def _measure(hr: Tensor, scale: int) -> dict[str, tuple[float, float]]:
         for kernel in ("bicubic", "bilinear")
     )
     saved = as_saved(bicubic)
+    by_standard = standard(saved)
     return {
         "published": published_bicubic(hr, scale),
-        "standard": standard(saved),
-        "rgb": (psnr(cut(saved, scale), cut(real, scale)), standard(saved)[1]),
+        "standard": by_standard,
+        "rgb": (psnr(cut(saved, scale), cut(real, scale)), by_standard[1]),
         "no border cut": standard(saved, border=0),
         "not rounded": standard(bicubic),
         "pillow": standard(to_float(_pillow(hr, scale))),
