@@ -5,10 +5,12 @@ The names below are the package's surface; everything else is reached through it
 
 from gvstudy.data import load_images
 from gvstudy.evaluation import evaluate
+from gvstudy.gradient_variance import GradientVarianceLoss, gradient_variance_loss
 from gvstudy.gradients import gradient_maps, variance_map, variance_ratio
-from gvstudy.losses import GradientVarianceLoss, build_loss, gradient_variance_loss
+from gvstudy.losses import build_loss
 from gvstudy.models import build_model
-from gvstudy.training import Run, train
+from gvstudy.runs import Run
+from gvstudy.training import train
 
 __version__ = "0.1.0"
 

@@ -25,7 +25,7 @@ class Crops:
         downsample: str,
         device: torch.device,
     ):
-        self.size, self.scale = crop_size // scale, scale
+        self.size, self.scale, self.device = crop_size // scale, scale, device
         hr_parts, lr_parts, shapes = [], [], []
         for name, picture in pictures.items():
             if min(picture.shape[-2:]) < crop_size:
@@ -35,17 +35,23 @@ class Crops:
                 )
             hr = crop_to_multiple(picture.expand(3, -1, -1), scale)
             lr = make_lr(hr, scale, downsample)
-            hr_parts.append(hr.flatten(1))
-            lr_parts.append(lr.flatten(1))
+            hr_parts.append(hr.flatten(1).T)
+            lr_parts.append(lr.flatten(1).T)
             shapes.append(lr.shape[-2:])
-        self.hr, self.lr = torch.cat(hr_parts, 1).to(device), torch.cat(lr_parts, 1).to(device)
+        self.hr, self.lr = torch.cat(hr_parts).to(device), torch.cat(lr_parts).to(device)
         self.height, self.width = torch.tensor(shapes, device=device).T
         self.first = (self.height * self.width).cumsum(0) - self.height * self.width
 
     def draw(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """LR (N, 3, c/s, c/s) and HR (N, 3, c, c) of `batch_size` crops, float in [0, 1]."""
-        chance = torch.rand(4, batch_size, generator=generator, dtype=torch.float64)
-        chance = chance.to(self.hr.device)
+        """LR (N, 3, c/s, c/s) and HR (N, 3, c, c) of `batch_size` crops, float in [0, 1].
+
+        Both lie channels-last in memory. `generator` is the CPU's, so that a seed gives the same
+        crops on every device; four numbers a crop are all that crosses over, without a wait.
+        """
+        pinned = self.device.type == "cuda"
+        chance = torch.rand(
+            4, batch_size, generator=generator, dtype=torch.float64, pin_memory=pinned
+        ).to(self.device, non_blocking=True)
         which = (chance[0] * len(self.first)).long()
         top = (chance[1] * (self.height[which] - self.size + 1)).long()
         left = (chance[2] * (self.width[which] - self.size + 1)).long()
@@ -56,13 +62,21 @@ class Crops:
     def _cut(
         self, pixels: Tensor, which: Tensor, top: Tensor, left: Tensor, turn: Tensor, scale: int
     ) -> Tensor:
-        """The crops' pixels by their places in the flat pictures; a flip is an order of places."""
-        size = self.size * scale
-        y, x = torch.meshgrid(*[torch.arange(size, device=pixels.device)] * 2, indexing="ij")
-        up, mirrored, transposed = (turn.view(-1, 1, 1) // power % 2 for power in (1, 2, 4))
-        y, x = torch.where(up == 1, size - 1 - y, y), torch.where(mirrored == 1, size - 1 - x, x)
-        y, x = torch.where(transposed == 1, x, y), torch.where(transposed == 1, y, x)
-        y, x = y + scale * top.view(-1, 1, 1), x + scale * left.view(-1, 1, 1)
-        places = scale**2 * self.first[which].view(-1, 1, 1)
-        places = places + y * (scale * self.width[which].view(-1, 1, 1)) + x
-        return pixels[:, places].transpose(0, 1).float() / 255
+        """The crops' pixels: from one corner, a step for each row and a step for each column.
+
+        A flip starts at the other end and steps back; a turned crop has its rows from columns.
+        """
+        size, width = self.size * scale, scale * self.width[which]
+        up, mirrored, turned = turn % 2, turn // 2 % 2, turn // 4
+        top, left = scale * top + up * (size - 1), scale * left + mirrored * (size - 1)
+        start = scale**2 * self.first[which] + top * width + left
+        down, across = width * (1 - 2 * up), 1 - 2 * mirrored
+        down, across = (
+            torch.where(turned == 1, across, down),
+            torch.where(turned == 1, down, across),
+        )
+        steps = torch.arange(size, device=self.device)
+        places = start.view(-1, 1, 1) + down.view(-1, 1, 1) * steps.view(-1, 1)
+        places = (places + across.view(-1, 1, 1) * steps).flatten()
+        crops = pixels.index_select(0, places).view(-1, size, size, 3)
+        return crops.permute(0, 3, 1, 2).float() / 255

@@ -14,7 +14,7 @@ from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from gvstudy.gradients import log_variance_ratio, variance_distance, variance_ratio
+from gvstudy.gradients import variance_scores
 from gvstudy.images import (
     SCALES,
     as_saved,
@@ -42,6 +42,11 @@ def psnr(ours: Tensor, real: Tensor) -> float:
     """Peak signal-to-noise ratio in dB of tensors with values in [0, 1]; infinite where equal."""
     error = float((ours.double() - real.double()).square().mean())
     return float("inf") if error == 0 else -10 * float(np.log10(error))
+
+
+def psnr_y(saved: Tensor, hr: Tensor, scale: int) -> float:
+    """The standard protocol's PSNR in dB of an SR image as saved against its HR picture (uint8)."""
+    return psnr(*(cut(brightness(hr)(images), scale) for images in (saved, to_float(hr))))
 
 
 def ssim(ours: Tensor, real: Tensor) -> float:
@@ -84,9 +89,7 @@ def measure(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
         "ssim_y": ssim(ours_y, real_y),
         "psnr_rgb": psnr(sr, real),
         "ssim_paper": ssim(cut(to_luma(sr), 2), cut(to_luma(real), 2)),
-        "variance_ratio": variance_ratio(saved, real, PATCH_SIZE),
-        "log_variance_ratio": log_variance_ratio(saved, real, PATCH_SIZE),
-        "variance_distance": variance_distance(saved, real, PATCH_SIZE),
+        **variance_scores(saved, real, PATCH_SIZE),
     }
 
 

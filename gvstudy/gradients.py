@@ -19,8 +19,7 @@ def gradient_maps(images: Tensor, padding: str = "valid") -> tuple[Tensor, Tenso
     values in [0, 1] a gradient lies in [-4, 4]. Raises ValueError for another shape or padding.
     """
     check_images(images)
-    if padding not in PADDINGS:
-        raise ValueError(f"unknown padding {padding!r}; known: {', '.join(PADDINGS)}")
+    check_padding(padding)
     if padding == "valid" and min(images.shape[-2:]) < 3:
         raise ValueError(
             f"images of {images.shape[-2]}x{images.shape[-1]} pixels are too small; "
@@ -45,12 +44,7 @@ def variance_map(gradient: Tensor, patch_size: int) -> Tensor:
     smaller than 2 or larger than the map.
     """
     height, width = gradient.shape[-2:]
-    if not 2 <= patch_size <= min(height, width):
-        raise ValueError(
-            f"patch_size {patch_size} does not fit a gradient map of {height}x{width}; "
-            f"allowed: 2 to the map's shorter side"
-        )
-    rows, columns = height // patch_size, width // patch_size
+    rows, columns = patch_grid(height, width, patch_size)
     whole = gradient[..., : rows * patch_size, : columns * patch_size]
     patches = whole.unflatten(-1, (columns, patch_size)).unflatten(-3, (rows, patch_size))
     return patches.var(dim=(-3, -1))
@@ -62,36 +56,46 @@ def variance_maps(images: Tensor, patch_size: int = 8, padding: str = "valid") -
     return torch.cat([variance_map(gx, patch_size), variance_map(gy, patch_size)], dim=1)
 
 
-def variance_ratio(sr: Tensor, hr: Tensor, patch_size: int = 8) -> float:
-    """Mean of the SR variance maps over the mean of the HR ones; x, y and all patches together.
+def variance_scores(sr: Tensor, hr: Tensor, patch_size: int = 8) -> dict[str, float]:
+    """How SR's variance maps compare with HR's, borders left out; x, y and all patches together.
 
-    1 means as much gradient variance as the real image, less means smoother. Noise can push it past
-    1, so read it beside `log_variance_ratio` and `variance_distance`. Borders are left out. The
-    result is infinite or NaN where HR is flat throughout.
-    """
-    check_pair(sr, hr)
-    ratio = variance_maps(sr, patch_size).mean() / variance_maps(hr, patch_size).mean()
-    return float(ratio)
-
-
-def log_variance_ratio(sr: Tensor, hr: Tensor, patch_size: int = 8) -> float:
-    """Median over patches of log(SR variance / HR variance); 0 is faithful.
-
-    HR patches with a variance of 1 / 255^2 or less are left out: rounding to 8 bits alone gives as
-    much (1/12 of a squared grey level, times 12, the sum of the squared Sobel weights). NaN where
-    no patch remains.
+    `variance_ratio` is the mean of SR's over the mean of HR's: 1 is as much gradient variance as
+    the real image has, less is smoother. Noise can push it past 1, so it goes with two others.
+    `log_variance_ratio` is the median over patches of log(SR / HR), 0 being faithful. HR patches
+    with a variance of 1 / 255^2 or less are left out of it: rounding to 8 bits alone gives as much
+    (1/12 of a squared grey level, times 12, the sum of the squared Sobel weights).
+    `variance_distance` is the root mean square of the difference: what GV minimises.
+    The ratios are infinite or NaN where HR is flat throughout.
     """
     check_pair(sr, hr)
     ours, real = variance_maps(sr, patch_size), variance_maps(hr, patch_size)
     structured = real > 1 / 255**2
-    return float((ours[structured] / real[structured]).log().median())
+    return {
+        "variance_ratio": float(ours.mean() / real.mean()),
+        "log_variance_ratio": float((ours[structured] / real[structured]).log().median()),
+        "variance_distance": float((ours - real).square().mean().sqrt()),
+    }
 
 
-def variance_distance(sr: Tensor, hr: Tensor, patch_size: int = 8) -> float:
-    """Root mean square distance between the variance maps of SR and HR: what GV minimises."""
-    check_pair(sr, hr)
-    difference = variance_maps(sr, patch_size) - variance_maps(hr, patch_size)
-    return float(difference.square().mean().sqrt())
+def variance_ratio(sr: Tensor, hr: Tensor, patch_size: int = 8) -> float:
+    """Mean of SR's variance maps over the mean of HR's; see `variance_scores`."""
+    return variance_scores(sr, hr, patch_size)["variance_ratio"]
+
+
+def patch_grid(height: int, width: int, patch_size: int) -> tuple[int, int]:
+    """Rows and columns of whole patches in a gradient map; ValueError where not one fits."""
+    if not 2 <= patch_size <= min(height, width):
+        raise ValueError(
+            f"patch_size {patch_size} does not fit a gradient map of {height}x{width}; "
+            f"allowed: 2 to the map's shorter side"
+        )
+    return height // patch_size, width // patch_size
+
+
+def check_padding(padding: str) -> None:
+    """Raise ValueError for a padding that gradient maps don't know."""
+    if padding not in PADDINGS:
+        raise ValueError(f"unknown padding {padding!r}; known: {', '.join(PADDINGS)}")
 
 
 def check_images(images: Tensor) -> None:

@@ -1,79 +1,15 @@
-"""The gradient variance loss, the pixel losses, and total variation, composed by name."""
+"""The pixel losses, total variation and GV, composed by name."""
 
 import torch
 import torch.nn.functional as F
 from kornia.losses import ssim_loss, total_variation
 from torch import Tensor, nn
 
-from gvstudy.gradients import PADDINGS, check_pair, variance_maps
+from gvstudy.gradient_variance import GradientVarianceLoss
 
 PIXEL_LOSSES = ("l2", "l1", "ssim")
 REGULARISERS = ("tv", "tv2", "gv")
 LOSSES = (*PIXEL_LOSSES, *(f"{p}+{r}" for p in PIXEL_LOSSES for r in REGULARISERS))
-REDUCTIONS = ("mean", "sum", "none")
-_RANGE_SLACK = 1e-3  # what interpolation or half precision may add to [0, 1]
-
-
-def gradient_variance_loss(
-    sr: Tensor,
-    hr: Tensor,
-    patch_size: int = 8,
-    padding: str = "zeros",
-    reduction: str = "mean",
-) -> Tensor:
-    """Squared distance between the patch variances of SR's and HR's gradient maps.
-
-    Eq. 2 of Abrahamyan et al. (ICASSP 2022), with the mean of squares of the authors' code:
-    mean((v_x(sr) - v_x(hr))^2) + mean((v_y(sr) - v_y(hr))^2), v as in Eq. 1.
-
-    Args:
-        sr: (N, C, H, W), C = 1 or 3, floating point, meant for [0, 1] (it may overshoot).
-        hr: the same shape, within [0, 1]. It is a constant: no gradient flows into it.
-        patch_size: side n of the patches, in pixels; 2 to the shorter side of the gradient map.
-        padding: "zeros" as the authors do it; "valid" leaves out pixels whose Sobel window crosses
-            the border (the map is then two pixels smaller each way).
-        reduction: "mean" as above; "sum" adds all squared differences of x and y; "none" gives
-            them as (N, 2, rows, columns), x first.
-
-    Half precision is computed in float32. The loss grows with the fourth power of the value range,
-    so an HR outside [0, 1] raises ValueError (not looked at inside torch.compile), as do other
-    shapes, types and names.
-    """
-    check_pair(sr, hr)
-    _check_range(hr)
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"unknown reduction {reduction!r}; known: {', '.join(REDUCTIONS)}")
-    sr, hr = _at_least_float32(sr), _at_least_float32(hr.detach())
-    squares = (variance_maps(sr, patch_size, padding) - variance_maps(hr, patch_size, padding)) ** 2
-    if reduction == "none":
-        return squares
-    # The maps of x and y have the same size, so the sum of their means is twice the common mean.
-    return 2 * squares.mean() if reduction == "mean" else squares.sum()
-
-
-class GradientVarianceLoss(nn.Module):
-    """`gradient_variance_loss` as a module: `loss(sr, hr)`.
-
-    Add it, weighted, to a pixel loss; alone it can't see brightness or the sign of an edge.
-    """
-
-    def __init__(self, patch_size: int = 8, padding: str = "zeros", reduction: str = "mean"):
-        super().__init__()
-        if patch_size < 2:
-            raise ValueError(f"patch_size {patch_size} is too small; allowed: 2 and more")
-        if padding not in PADDINGS:
-            raise ValueError(f"unknown padding {padding!r}; known: {', '.join(PADDINGS)}")
-        if reduction not in REDUCTIONS:
-            raise ValueError(f"unknown reduction {reduction!r}; known: {', '.join(REDUCTIONS)}")
-        self.patch_size, self.padding, self.reduction = patch_size, padding, reduction
-
-    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
-        return gradient_variance_loss(sr, hr, self.patch_size, self.padding, self.reduction)
-
-    def extra_repr(self) -> str:
-        return (
-            f"patch_size={self.patch_size}, padding={self.padding!r}, reduction={self.reduction!r}"
-        )
 
 
 class ComposedLoss(nn.Module):
@@ -135,15 +71,3 @@ def _pixel_loss(name: str, sr: Tensor, hr: Tensor) -> Tensor:
     if name == "l1":
         return F.l1_loss(sr, hr)
     return 2 * ssim_loss(sr, hr, window_size=11)  # the library halves 1 - SSIM
-
-
-def _at_least_float32(images: Tensor) -> Tensor:
-    return images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
-
-
-def _check_range(hr: Tensor) -> None:
-    if torch.compiler.is_compiling():
-        return
-    low, high = (float(value) for value in hr.detach().aminmax())
-    if low < -_RANGE_SLACK or high > 1 + _RANGE_SLACK:
-        raise ValueError(f"HR values lie in [{low:.4g}, {high:.4g}]; expected [0, 1]")

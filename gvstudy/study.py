@@ -18,9 +18,10 @@ from torch import nn
 
 from gvstudy.data import digest, load_images
 from gvstudy.files import project_folder, runs_folder
-from gvstudy.training import Run, best_device, initial_model, train
+from gvstudy.runs import Run, best_device
+from gvstudy.training import initial_model, train
 
-TRAINING_VERSION = 2  # raise it when a change of the code changes what a Run ends in
+TRAINING_VERSION = 3  # raise it when a change of the code changes what a Run ends in
 
 
 @dataclass(frozen=True)

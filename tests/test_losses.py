@@ -6,9 +6,12 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import gvstudy.gradient_variance as gv
 from gvstudy import GradientVarianceLoss, build_loss, gradient_variance_loss
 from gvstudy.gradients import variance_maps
 from gvstudy.losses import LOSSES, PIXEL_LOSSES, squared_total_variation
+
+GOOD = torch.rand(1, 3, 16, 16)
 
 
 def naive_gv(sr, hr, n, padding="zeros"):
@@ -77,6 +80,77 @@ def test_gv_gradient_equals_the_naive_version_s():
         for loss in (gradient_variance_loss, naive_gv)
     )
     torch.testing.assert_close(ours, naive)
+
+
+@pytest.mark.parametrize("padding", ["zeros", "valid"])
+@pytest.mark.parametrize("shape", [(16, 3, 48, 48), (3, 1, 61, 97)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_backward_by_hand_equals_autograd_s(shape, layout, padding):
+    """The plain version, differentiated by autograd in float64, is the oracle."""
+    sr, hr = images(*shape), images(*shape, seed=1)
+    given = sr.to(memory_format=layout).requires_grad_()
+    ours = torch.autograd.grad(gradient_variance_loss(given, hr, 8, padding), given)[0]
+    exact = sr.double().requires_grad_()
+    plain = 2 * F.mse_loss(*(variance_maps(x, 8, padding) for x in (exact, hr.double())))
+    expected = torch.autograd.grad(plain, exact)[0]
+    assert (ours - expected).norm() <= 1e-5 * expected.norm()
+    assert ours.is_contiguous(memory_format=layout)
+
+
+def test_the_gradient_of_half_precision_is_half_precision():
+    sr, hr = images(2, 3, 32, 32), images(2, 3, 32, 32, seed=1)
+    half = sr.bfloat16().requires_grad_()
+    gradient_variance_loss(half, hr.bfloat16()).backward()
+    whole = half.detach().float().requires_grad_()
+    gradient_variance_loss(whole, hr.bfloat16().float()).backward()
+    assert half.grad.dtype == torch.bfloat16
+    assert torch.equal(half.grad, whole.grad.bfloat16())
+
+
+@pytest.mark.parametrize("padding", ["zeros", "valid"])
+def test_maps_of_a_repeated_hr_are_as_good_as_hr(padding):
+    sr, hr = images(2, 3, 45, 36).requires_grad_(), images(2, 3, 45, 36, seed=1)
+    maps = variance_maps(hr, 8, padding)
+    for target in (hr, maps):
+        gradient_variance_loss(sr, target, 8, padding).backward()
+    doubled = sr.grad
+    sr.grad = None
+    gradient_variance_loss(sr, hr, 8, padding).backward()
+    torch.testing.assert_close(doubled, 2 * sr.grad)
+    torch.testing.assert_close(
+        gradient_variance_loss(sr, maps, 8, padding), gradient_variance_loss(sr, hr, 8, padding)
+    )
+
+
+def test_maps_that_do_not_fit_are_refused():
+    sr = images(2, 3, 45, 36)
+    with pytest.raises(
+        ValueError, match=r"\(2, 2, 11, 9\), SR's have \(2, 2, 5, 4\).*patch_size 8"
+    ):
+        gradient_variance_loss(sr, variance_maps(sr, 4, "zeros"), 8)
+
+
+def test_the_gradient_is_not_differentiated_again():
+    sr, hr = images(1, 3, 16, 16).requires_grad_(), images(1, 3, 16, 16, seed=1)
+    (gradient,) = torch.autograd.grad(gradient_variance_loss(sr, hr), sr, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+def test_the_module_looks_at_the_range_of_its_first_batch(monkeypatch):
+    looks = []
+    monkeypatch.setattr(gv, "_check_range", lambda hr: looks.append(hr))
+    module, function = GradientVarianceLoss(), gradient_variance_loss
+    for loss in (module, module, function, function):
+        loss(GOOD, GOOD)
+    assert len(looks) == 1 + 2
+
+
+def test_a_refused_first_batch_is_looked_at_again():
+    module = GradientVarianceLoss()
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"lie in .*; expected \[0, 1\]"):
+            module(GOOD, 255 * GOOD)
 
 
 @pytest.mark.parametrize("padding", ["zeros", "valid"])
@@ -158,10 +232,11 @@ def test_autocast_changes_nothing():
 def test_compiles_without_graph_breaks():
     sr, hr = images(1, 3, 24, 24), images(1, 3, 24, 24, seed=1)
     compiled = torch.compile(GradientVarianceLoss(), fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(sr, hr), gradient_variance_loss(sr, hr))
-
-
-GOOD = torch.rand(1, 3, 16, 16)
+    sr.requires_grad_()
+    loss = compiled(sr, hr)
+    torch.testing.assert_close(loss, gradient_variance_loss(sr, hr))
+    ours, plain = (torch.autograd.grad(x, sr)[0] for x in (loss, gradient_variance_loss(sr, hr)))
+    torch.testing.assert_close(ours, plain)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import pytest
 import gvstudy
 
 ORDER = [
-    "files", "images", "gradients", "losses", "models", "data", "downloads", "fingerprints",
-    "crops", "evaluation", "yardstick", "training", "study", "plots", "panels", "notebooks", "cli",
+    "files", "images", "gradients", "gradient_variance", "losses", "models", "data", "downloads",
+    "fingerprints", "crops", "evaluation", "yardstick", "runs", "training", "study", "plots",
+    "panels", "notebooks", "cli",
 ]  # fmt: skip
 MODULES = sorted(Path(gvstudy.__file__).parent.glob("*.py"))
 each = pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)

@@ -75,13 +75,13 @@ def test_the_name_hangs_on_description_data_and_version(monkeypatch):
 
 
 def test_every_field_counts_when_it_is_used():
-    base = Run(loss="l2+gv")
+    base = Run(loss="l2+gv", precision="float32")
     changes = {
         "model": "edsr", "scale": 3, "loss": "l1+gv", "seed": 1, "size": "paper",
         "channels": "luma", "upsample": "bilinear", "downsample": "bilinear",
         "train_set": "BSDS500", "valid_set": "Set5", "steps": 7, "batch_size": 3,
         "crop_size": 96, "learning_rate": 1e-4, "gv_weight": 0.1, "patch_size": 4,
-        "padding": "valid",
+        "padding": "valid", "precision": "bfloat16",
     }  # fmt: skip
     names = {study.run_id(dataclasses.replace(base, **{k: v}), "") for k, v in changes.items()}
     assert len(names | {study.run_id(base, "")}) == len(changes) + 1

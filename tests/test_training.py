@@ -137,6 +137,25 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
     assert all(value.isfinite().all() for value in saved["model"].values())
 
 
+def test_precision_is_the_machine_s_unless_given(monkeypatch):
+    for able, expected in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr("gvstudy.runs.computes_bfloat16", lambda able=able: able)
+        assert Run().description()["precision"] == expected
+        assert Run(model="espcn").arithmetic == "float32"
+        assert Run(loss="ssim+gv").arithmetic == "float32"
+        assert Run(precision="float32").arithmetic == "float32"
+        assert Run(model="espcn", precision="bfloat16").arithmetic == "bfloat16"
+
+
+def test_bfloat16_is_the_model_s_alone():
+    run = dataclasses.replace(TINY, model="vdsr", steps=4, precision="bfloat16", loss="l2+gv")
+    model, history = run_to_end(run)
+    other, reference = run_to_end(dataclasses.replace(run, precision="float32"))
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert not torch.equal(weights(model), weights(other))
+    assert history["loss"].to_numpy() == pytest.approx(reference["loss"].to_numpy(), rel=0.05)
+
+
 def test_a_run_is_frozen_and_hashable():
     with pytest.raises(dataclasses.FrozenInstanceError):
         TINY.seed = 3
@@ -162,6 +181,7 @@ def test_description_leaves_out_what_the_loss_does_not_use():
         ({"valid_set": "div3k"}, "unknown data set 'div3k'; known"),
         ({"recipe": "secret"}, "unknown recipe 'secret'; known: tuned"),
         ({"padding": "same"}, "unknown padding 'same'; known: zeros, valid"),
+        ({"precision": "half"}, "unknown precision 'half'; known: auto, float32, bfloat16"),
         ({"size": "huge"}, "unknown size 'huge'; known: paper, reduced"),
         ({"channels": "rgba"}, "unknown channels 'rgba'; known"),
         ({"downsample": "nearest"}, "unknown downsample 'nearest'; known"),
