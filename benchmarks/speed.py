@@ -203,6 +203,23 @@ def steps(run: Run, crops: Crops) -> dict[str, Callable[[], object]]:
     return {"l2": lambda: step("l2"), "gv": lambda: step("l2+gv"), "model": step}
 
 
+def loop_and_model(
+    run: Run, pictures: dict[str, Tensor], step: Callable[[], object]
+) -> tuple[float, float]:
+    """Seconds of `train`, and of as many steps of the model alone; the sums of five turns."""
+    whole = alone = 0.0
+    for _ in range(5):
+        started = time.perf_counter()
+        train(run, pictures, progress=False)
+        wait()
+        between = time.perf_counter()
+        for _ in range(run.steps):
+            step()
+        wait()
+        whole, alone = whole + between - started, alone + time.perf_counter() - between
+    return whole, alone
+
+
 def matmul_rate(half: bool) -> float:
     """Floating point operations a second of a large product of matrices."""
     side = 8192 if DEVICE.type == "cuda" else 2048
@@ -226,19 +243,14 @@ def bench_step() -> None:
             crops = Crops(pictures, run.crop_size, run.scale, run.downsample, DEVICE)
             calls = steps(run, crops)
             times = in_turns(10 if size == "reduced" else 20, **calls)
-            started = time.perf_counter()
-            train(long, pictures, progress=False)
-            wait()
-            whole = (time.perf_counter() - started) * 1e3 / long.steps
-            again = in_turns(5, model=calls["model"])["model"]
-            alone = statistics.median(times["model"] + again)
+            whole, alone = loop_and_model(long, pictures, calls["model"])
             with FlopCounterMode(display=False) as counted:
                 calls["model"]()
-            rate = counted.get_total_flops() / (alone / 1e3)
+            rate = counted.get_total_flops() / (statistics.median(times["model"]) / 1e3)
             row(
                 model, size, run.arithmetic,
                 *(f"{statistics.median(times[name]):.2f}" for name in ("l2", "gv")),
-                ratio(times, "gv", "l2"), f"{(whole - alone) / whole:.1%}",
+                ratio(times, "gv", "l2"), f"{1 - alone / whole:.1%}" if long == run else "",
                 f"{rate / matmul_rate(run.arithmetic == 'bfloat16'):.2f}",
             )  # fmt: skip
 
@@ -279,7 +291,7 @@ def bench_loop() -> None:
     rates: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, picture in pictures.items():
-            write(picture, Path(folder) / f"{name}.png")
+            write(Path(folder) / f"{name}.png", picture)
 
         def plain(workers: int) -> None:
             model = initial_model(run).to(DEVICE)

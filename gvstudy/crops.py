@@ -1,11 +1,13 @@
 """Random training crops, drawn and turned for a whole batch at once."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
 from gvstudy.images import crop_to_multiple, make_lr
+
+AT_ONCE = 2**18  # HR pixels that are cut at once, where a batch has fewer
 
 
 class Crops:
@@ -43,21 +45,34 @@ class Crops:
         self.first = (self.height * self.width).cumsum(0) - self.height * self.width
 
     def draw(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """LR (N, 3, c/s, c/s) and HR (N, 3, c, c) of `batch_size` crops, float in [0, 1].
+        """LR (N, 3, c/s, c/s) and HR (N, 3, c, c) of `batch_size` crops, float in [0, 1]."""
+        return next(self.batches(batch_size, 1, generator))
 
-        Both lie channels-last in memory. `generator` is the CPU's, so that a seed gives the same
-        crops on every device; four numbers a crop are all that crosses over, without a wait.
+    def batches(
+        self, batch_size: int, count: int, generator: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """`draw` so many times; small batches are cut several at once, which is faster.
+
+        LR and HR lie channels-last in memory. `generator` is the CPU's, so that a seed gives the
+        same crops on every device; four numbers a crop are all that crosses over, without a wait.
         """
-        pinned = self.device.type == "cuda"
-        chance = torch.rand(
-            4, batch_size, generator=generator, dtype=torch.float64, pin_memory=pinned
-        ).to(self.device, non_blocking=True)
-        which = (chance[0] * len(self.first)).long()
-        top = (chance[1] * (self.height[which] - self.size + 1)).long()
-        left = (chance[2] * (self.width[which] - self.size + 1)).long()
-        turn = (chance[3] * 8).long()
-        lr = self._cut(self.lr, which, top, left, turn, 1)
-        return lr, self._cut(self.hr, which, top, left, turn, self.scale)
+        together = max(1, AT_ONCE // (batch_size * (self.size * self.scale) ** 2))
+        for first in range(0, count, together):
+            now = min(together, count - first)
+            chance = torch.rand(
+                (now, 4, batch_size),
+                generator=generator,
+                dtype=torch.float64,
+                pin_memory=self.device.type == "cuda",
+            )
+            chance = chance.to(self.device, non_blocking=True).transpose(0, 1).flatten(1)
+            which = (chance[0] * len(self.first)).long()
+            top = (chance[1] * (self.height[which] - self.size + 1)).long()
+            left = (chance[2] * (self.width[which] - self.size + 1)).long()
+            turn = (chance[3] * 8).long()
+            lr = self._cut(self.lr, which, top, left, turn, 1)
+            hr = self._cut(self.hr, which, top, left, turn, self.scale)
+            yield from zip(lr.split(batch_size), hr.split(batch_size), strict=True)
 
     def _cut(
         self, pixels: Tensor, which: Tensor, top: Tensor, left: Tensor, turn: Tensor, scale: int

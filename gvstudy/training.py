@@ -84,27 +84,29 @@ def train(
         _restore(checkpoint, parts, generator, history)
     done = int(history[-1]["step"]) if history else 0
 
-    recent: list[Tensor] = []  # the loss's summands, step by step, since the last row of history
-    every = max(1, run.steps // LOGS)
     what = f"{run.model} x{run.scale} {run.loss} seed {run.seed}"
     with tqdm(total=run.steps, initial=done, desc=what, leave=False, disable=not progress) as bar:
-        for step in range(done + 1, run.steps + 1):
-            lr, hr = crops.draw(run.batch_size, generator)
+        for due in _rows(run.steps):
+            if due <= done:
+                continue
+            recent: list[list[Tensor]] = []  # the loss's summands, step by step, since the last row
+            for lr, hr in crops.batches(run.batch_size, due - done, generator):
+                with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                    sr = model(lr)
+                terms = list(loss.terms(sr.float(), hr).values())
+                optimizer.zero_grad()
+                sum(terms[1:], start=terms[0]).backward()
+                optimizer.step()
+                recent.append([term.detach() for term in terms])
+                learning_rate = float(schedule.get_last_lr()[0])
+                schedule.step()
+                bar.update()
+            done = due
+            row = {"step": done, "learning_rate": learning_rate} | _means(recent, done, run)
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                sr = model(lr)
-            terms = torch.stack(list(loss.terms(sr.float(), hr).values()))
-            optimizer.zero_grad()
-            terms.sum().backward()
-            optimizer.step()
-            recent.append(terms.detach())
-            if step % every == 0 or step == run.steps:
-                row = {"step": step, "learning_rate": float(schedule.get_last_lr()[0])}
-                history.append(row | _means(recent, step, run) | _look(model, watched, run.scale))
-                recent.clear()
-            schedule.step()
-            if checkpoint and not recent:
+                history.append(row | _look(model, watched, run.scale))
+            if checkpoint:
                 _save(checkpoint, parts, generator, history)
-            bar.update()
     return model, pd.DataFrame(history)
 
 
@@ -117,16 +119,22 @@ def _pairs(pictures: Mapping[str, Tensor], run: Run) -> list[tuple[Tensor, Tenso
 
 def _look(model: nn.Module, watched: list[tuple[Tensor, Tensor]], scale: int) -> dict[str, float]:
     """Two of `evaluate`'s columns, averaged; a few milliseconds' worth."""
-    saved = [(as_saved(super_resolve(model, lr)), hr) for hr, lr in watched]
+    saved = [(as_saved(super_resolve(model, lr).float()), hr) for hr, lr in watched]
     model.train()
     ratios = [variance_ratio(sr, to_float(hr), PATCH_SIZE) for sr, hr in saved]
     decibels = [psnr_y(sr, hr, scale) for sr, hr in saved]
     return {"psnr_y": fmean(decibels), "variance_ratio": fmean(ratios)}
 
 
-def _means(recent: list[Tensor], step: int, run: Run) -> dict[str, float]:
+def _rows(steps: int) -> list[int]:
+    """The steps after which a row of history is due."""
+    every = max(1, steps // LOGS)
+    return sorted({*range(every, steps + 1, every), steps})
+
+
+def _means(recent: list[list[Tensor]], step: int, run: Run) -> dict[str, float]:
     """Means of the loss and its summands; DivergedError at the first step that isn't finite."""
-    values = torch.stack(recent).double().cpu()
+    values = torch.stack([torch.stack(terms) for terms in recent]).double().cpu()
     finite = values.isfinite().all(dim=1)
     if not finite.all():
         first = int(finite.logical_not().nonzero()[0])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gvstudy.crops import Crops
+from gvstudy.losses import ComposedLoss
 
 
 def pytest_configure(config):
@@ -36,15 +36,15 @@ def interrupt_at(monkeypatch):
 
     def arrange(n):
         steps = []
-        draw = Crops.draw
+        terms = ComposedLoss.terms
 
         def interrupted(self, *arguments):
             steps.append(1)
             if len(steps) == n:
                 raise KeyboardInterrupt
-            return draw(self, *arguments)
+            return terms(self, *arguments)
 
-        monkeypatch.setattr(Crops, "draw", interrupted)
+        monkeypatch.setattr(ComposedLoss, "terms", interrupted)
         return steps
 
     return arrange

@@ -69,3 +69,25 @@ def test_the_seed_decides():
 def test_a_picture_smaller_than_the_crop_is_named():
     with pytest.raises(ValueError, match="tiny of 10x40 pixels is smaller than crop_size 12"):
         draw({"fine": numbered(40, 40), "tiny": numbered(10, 40)})
+
+
+@pytest.mark.parametrize("at_once", [1, 3 * 16 * 144, 10**9])
+def test_the_sequence_does_not_depend_on_how_many_are_cut_at_once(monkeypatch, at_once):
+    monkeypatch.setattr("gvstudy.crops.AT_ONCE", at_once)
+    crops = Crops({"a": numbered(40, 41), "b": numbered(50, 20)}, 12, 2, "bicubic", CPU)
+    generator = torch.Generator().manual_seed(0)
+    together = list(crops.batches(16, 7, generator))
+    again = torch.Generator().manual_seed(0)
+    for lr, hr in together:
+        one = crops.draw(16, again)
+        assert torch.equal(lr, one[0])
+        assert torch.equal(hr, one[1])
+    assert len(together) == 7
+    assert torch.equal(generator.get_state(), again.get_state())
+
+
+def test_the_sequence_is_settled():
+    """Committed results hang on it: four numbers a crop, from the CPU's generator."""
+    _, hr = draw({"a": numbered(60, 80), "b": numbered(50, 70, 1)}, batch=4)
+    corners = [tuple(int(crop[c, 0, 0] * 255 + 0.5) for c in range(3)) for crop in hr]
+    assert corners == [(24, 45, 1), (30, 16, 1), (19, 41, 0), (25, 21, 1)]
