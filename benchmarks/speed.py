@@ -3,14 +3,13 @@
     python benchmarks/speed.py [loss] [step] [loop] [study]     all four where none is named
 
 Every figure is a ratio of medians from one run, the alternatives taking turns. The spread is the
-middle half of the ratios of one turn. Keep the machine otherwise idle.
+middle half of the turns' own ratios. Keep the machine otherwise idle.
 """
 
 import json
 import multiprocessing
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -35,6 +34,7 @@ from gvstudy.training import initial_model
 
 DEVICE = best_device()
 SHAPES = [(16, 3, 96, 96), (64, 3, 128, 128), (1, 3, 1024, 1024), (16, 1, 96, 96)]
+IN_A_ROW = 7  # calls of one alternative in a turn
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -65,21 +65,26 @@ def wait() -> None:
 
 
 def in_turns(seconds: float, **calls: Callable[[], object]) -> dict[str, list[float]]:
-    """Milliseconds of each call, in turns, for about so many seconds; the first turns are left out.
+    """Milliseconds of each call, turn by turn, for about so many seconds.
 
-    A wait comes before and after each call, so that a GPU's work is counted too.
+    A turn calls each alternative several times in a row, as a training does, and takes the median.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
-    begun, turns = time.perf_counter(), 0
-    while time.perf_counter() - begun < seconds or turns < 10:
+    begun, turns = time.perf_counter(), -1
+    while time.perf_counter() - begun < seconds or turns < 7:
         turns += 1
         for name, call in calls.items():
-            wait()
-            started = time.perf_counter()
-            call()
-            wait()
-            times[name].append((time.perf_counter() - started) * 1e3)
-    return {name: all_[3:] for name, all_ in times.items()}
+            times[name].append(statistics.median(once(call) for _ in range(IN_A_ROW)))
+    return {name: all_[1:] for name, all_ in times.items()}  # the first turn warms up
+
+
+def once(call: Callable[[], object]) -> float:
+    """Milliseconds of one call; it waits before and after, so that a GPU's work is counted."""
+    wait()
+    started = time.perf_counter()
+    call()
+    wait()
+    return (time.perf_counter() - started) * 1e3
 
 
 def ratio(times: dict[str, list[float]], one: str, other: str) -> str:
@@ -129,18 +134,25 @@ def loss_times(shape: tuple[int, ...], dtype: str, backward: bool) -> dict[str, 
     return in_turns(4, **{name: call(loss) for name, loss in LOSSES.items()})
 
 
+def peak_resident() -> int:
+    """KiB that this process has held at most; Linux only."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])
+
+
 def peak_memory(name: str, shape: tuple[int, ...], dtype: str) -> float:
     """MiB that forward and backward take at their peak, beyond what was there."""
-    torch.autograd.grad(LOSSES[name](*(small := pair((1, 3, 16, 16), dtype))), small[0])
+    small = pair((1, *shape[1:2], 16, 16), dtype)
+    torch.autograd.grad(LOSSES[name](*small), small[0])  # what the first call alone takes
     sr, hr = pair(shape, dtype)
     if DEVICE.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         torch.autograd.grad(LOSSES[name](sr, hr), sr)
         return (torch.cuda.max_memory_allocated() - before) / 2**20
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_resident()
     torch.autograd.grad(LOSSES[name](sr, hr), sr)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
+    return (peak_resident() - before) / 2**10
 
 
 def bandwidth() -> float:

@@ -1,4 +1,4 @@
-"""The `gvstudy` command: data, evaluate, upscale, study."""
+"""The `gvstudy` command: data, evaluate, upscale, study, grid."""
 
 import warnings
 from collections.abc import Callable
@@ -11,14 +11,17 @@ from safetensors.torch import load_file
 from torch import nn
 from tqdm import tqdm
 
-from gvstudy import __version__
+from gvstudy import __version__, reference
 from gvstudy.data import describe_sets, load_images
 from gvstudy.downloads import fetch
 from gvstudy.evaluation import evaluate, super_resolve
 from gvstudy.files import project_folder, replacing
 from gvstudy.fingerprints import MISSING, OTHER, SAME, check
+from gvstudy.grids import GRIDS, TESTS
+from gvstudy.grids import SIZES as GRID_SIZES
 from gvstudy.images import KERNELS, SCALES, read, to_uint8, write
 from gvstudy.models import CHANNELS, MODELS, SIZES, build_model
+from gvstudy.study import origins, results
 
 
 class Group(click.Group):
@@ -187,6 +190,25 @@ def study(
     except books.NotebookError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{len(pages)} notebooks in {out}, figures in {figures}")
+
+
+@main.command()
+@click.argument("names", nargs=-1, required=True, type=click.Choice(sorted(GRIDS)))
+@click.option("--size", default="reduced", show_default=True, type=click.Choice(sorted(GRID_SIZES)))
+@click.option("--test-set", "sets", multiple=True,
+              help="A set to measure on; may be repeated.  [Set5, Set14, ...]")  # fmt: skip
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path),
+              help="A folder for the results: runs.csv and rows.csv.gz.")  # fmt: skip
+def grid(names: tuple[str, ...], size: str, sets: tuple[str, ...], out: Path | None) -> None:
+    """Train and measure the runs of the paper's tables; what is finished is not done again.
+
+    Started twice on one store, the two share the work.
+    """
+    runs = [run for name in names for run in GRIDS[name](size)]
+    rows = results(runs, sets or TESTS)
+    if out:
+        reference.save(out, rows, origins(runs))
+    click.echo(f"{rows['run'].nunique()} runs, {len(rows)} rows{f' in {out}' if out else ''}")
 
 
 def _name_and_value(change: str) -> tuple[str, Any]:

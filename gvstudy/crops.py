@@ -15,8 +15,9 @@ class Crops:
 
     Every picture is as likely as every other; within one every position is, on the LR grid, and
     every one of the eight flips and quarter turns. `crop_size` is the HR crop's side in pixels, a
-    multiple of `scale`; `downsample` the kernel that makes LR. Raises ValueError for a picture
-    smaller than the crop.
+    multiple of `scale`; `downsample` the kernel that makes LR. With `turned` false crops stay as
+    they are; with `shuffled`, a seed, every picture comes once before any comes again. Raises
+    ValueError for a picture smaller than the crop.
     """
 
     def __init__(
@@ -26,8 +27,12 @@ class Crops:
         scale: int,
         downsample: str,
         device: torch.device,
+        *,
+        turned: bool = True,
+        shuffled: int | None = None,
     ):
         self.size, self.scale, self.device = crop_size // scale, scale, device
+        self.turned, self.shuffled = turned, shuffled
         hr_parts, lr_parts, shapes = [], [], []
         for name, picture in pictures.items():
             if min(picture.shape[-2:]) < crop_size:
@@ -49,10 +54,11 @@ class Crops:
         return next(self.batches(batch_size, 1, generator))
 
     def batches(
-        self, batch_size: int, count: int, generator: torch.Generator
+        self, batch_size: int, count: int, generator: torch.Generator, start: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """`draw` so many times; small batches are cut several at once, which is faster.
 
+        `start` says how many batches went before, which counts where pictures are shuffled.
         LR and HR lie channels-last in memory. `generator` is the CPU's, so that a seed gives the
         same crops on every device; four numbers a crop are all that crosses over, without a wait.
         """
@@ -66,10 +72,15 @@ class Crops:
                 pin_memory=self.device.type == "cuda",
             )
             chance = chance.to(self.device, non_blocking=True).transpose(0, 1).flatten(1)
-            which = (chance[0] * len(self.first)).long()
+            if self.shuffled is None:
+                which = (chance[0] * len(self.first)).long()
+            else:
+                begin = (start + first) * batch_size
+                which = _in_turn(self.shuffled, len(self.first), begin, now * batch_size)
+                which = which.to(self.device, non_blocking=True)
             top = (chance[1] * (self.height[which] - self.size + 1)).long()
             left = (chance[2] * (self.width[which] - self.size + 1)).long()
-            turn = (chance[3] * 8).long()
+            turn = (chance[3] * 8 * self.turned).long()
             lr = self._cut(self.lr, which, top, left, turn, 1)
             hr = self._cut(self.hr, which, top, left, turn, self.scale)
             yield from zip(lr.split(batch_size), hr.split(batch_size), strict=True)
@@ -95,3 +106,12 @@ class Crops:
         places = (places + across.view(-1, 1, 1) * steps).flatten()
         crops = pixels.index_select(0, places).view(-1, size, size, 3)
         return crops.permute(0, 3, 1, 2).float() / 255
+
+
+def _in_turn(seed: int, number: int, begin: int, count: int) -> Tensor:
+    """Which of `number` pictures come at these places of an endless row of shuffled sets."""
+    orders = []
+    for round_ in range(begin // number, (begin + count - 1) // number + 1):
+        generator = torch.Generator().manual_seed(100_003 * seed + round_)
+        orders.append(torch.randperm(number, generator=generator))
+    return torch.cat(orders)[begin % number :][:count]

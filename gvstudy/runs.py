@@ -10,8 +10,8 @@ from gvstudy.gradients import PADDINGS
 from gvstudy.images import KERNELS
 from gvstudy.losses import LOSSES
 from gvstudy.models import check_model
+from gvstudy.recipes import RECIPES
 
-RECIPES = ("tuned",)
 PRECISIONS = ("auto", "float32", "bfloat16")
 SHORTEST = 3  # steps that a cycle of learning rates needs
 
@@ -30,7 +30,7 @@ class Run:
     downsample: str = "bicubic"  # how the LR image is made
     train_set: str = "builtin-train"  # a data set's name
     valid_set: str = "builtin-valid"  # watched while training; decides nothing
-    recipe: str = "tuned"  # Adam, one cycle
+    recipe: str = "tuned"  # how it is trained, one of `recipes.RECIPES`
     steps: int = 500  # optimiser steps
     batch_size: int = 16  # crops a step
     crop_size: int = 48  # side of an HR crop, pixels
@@ -48,7 +48,7 @@ class Run:
         for what, given, known in (
             ("loss", self.loss, LOSSES),
             ("downsample", self.downsample, KERNELS),
-            ("recipe", self.recipe, RECIPES),
+            ("recipe", self.recipe, tuple(RECIPES)),
             ("padding", self.padding, PADDINGS),
             ("precision", self.precision, PRECISIONS),
         ):

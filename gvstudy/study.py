@@ -1,11 +1,13 @@
-"""The store of finished runs: every run is trained once, and found again by its description."""
+"""Grids of runs: trained where they aren't yet, measured, and told as one tidy frame."""
 
 import hashlib
+import io
 import json
+import os
 import platform
-import shutil
 import subprocess
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,15 +15,20 @@ from typing import Any
 
 import pandas as pd
 import torch
+from filelock import Timeout
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
+from tqdm.auto import tqdm
 
+from gvstudy import store
 from gvstudy.data import digest, load_images
-from gvstudy.files import project_folder, runs_folder
+from gvstudy.evaluation import METRICS, evaluate
+from gvstudy.files import project_folder
 from gvstudy.runs import Run, best_device
-from gvstudy.training import initial_model, train
+from gvstudy.training import DivergedError, initial_model, train
 
-TRAINING_VERSION = 3  # raise it when a change of the code changes what a Run ends in
+EVALUATION_VERSION = 1  # raise it when a change of the code changes what is measured
+POLL = 2.0  # seconds between two looks at runs that other processes are at
 
 
 @dataclass(frozen=True)
@@ -33,59 +40,95 @@ class Trained:
     history: pd.DataFrame
 
 
-def run_id(run: Run, data: str) -> str:
-    """The run's name in the store: a hash of description, training data and `TRAINING_VERSION`.
+@dataclass(frozen=True)
+class Pictures:
+    """A set of pictures and the digest of their pixels."""
 
-    `data` is the `gvstudy.data.digest` of the training pictures. The code's revision is recorded
-    with the run, but it is no part of the name.
-    """
-    described = {"run": run.description(), "data": data, "version": TRAINING_VERSION}
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+    name: str
+    pictures: Mapping[str, Tensor]
+    digest: str
+
+    @classmethod
+    def load(cls, name: str) -> "Pictures":
+        """The set of that name; ValueError where it isn't here."""
+        pictures = load_images(name)
+        return cls(name, pictures, digest(pictures))
 
 
 def trained(run: Run, *, progress: bool = True) -> Trained:
     """The finished run: read from the store, or trained (on from its checkpoint) and kept there.
 
     The store is the folder `GVSTUDY_RUNS`, else `runs/`. A run becomes visible there by a rename,
-    once it is whole. Raises ValueError for a store that can't be written, before anything is
-    computed.
+    once it is whole; where another process is at the same run, this one waits for it. Raises
+    ValueError for a store that can't be written, before anything is computed, and DivergedError
+    for a run whose loss stopped being finite, which is kept as such.
     """
-    store = runs_folder()
-    pictures = load_images(run.train_set)
-    name = run_id(run, digest(pictures))
-    finished, unfinished = store / name, store / f"{name}.unfinished"
-    if not finished.is_dir():
-        try:
-            unfinished.mkdir(parents=True, exist_ok=True)
-            (unfinished / "run.json").write_text(json.dumps(run.description(), indent=2))
-        except OSError as error:
-            raise ValueError(f"can't write to the store {store}: {error.strerror}") from error
-        started = time.monotonic()
-        model, history = train(
-            run, pictures, checkpoint=unfinished / "checkpoint.pt", progress=progress
-        )
-        weights = {key: value.cpu().contiguous() for key, value in model.state_dict().items()}
-        save_file(weights, unfinished / "model.safetensors")
-        history.to_csv(unfinished / "history.csv", index=False)
-        record = {"run": run.description(), "trained": provenance(time.monotonic() - started)}
-        (unfinished / "run.json").write_text(json.dumps(record, indent=2))
-        (unfinished / "checkpoint.pt").unlink(missing_ok=True)
-        _publish(unfinished, finished)
-    model = initial_model(run)
-    model.load_state_dict(load_file(finished / "model.safetensors"))
-    return Trained(run, model.eval(), pd.read_csv(finished / "history.csv"))
+    training = Pictures.load(run.train_set)
+    entry = store.entry_of(run, training.digest)
+    if not store.is_whole(entry):
+        with store.lock(entry):
+            _finish(run, training, entry, progress)
+    return _read(run, entry)
+
+
+def results(grid: Iterable[Run], sets: Sequence[str], *, progress: bool = True) -> pd.DataFrame:
+    """Per-image rows of every run on every set; what isn't in the store is computed and kept.
+
+    A row has the run's id and description, `set`, `image` and the columns of `METRICS`. A run that
+    diverged has rows without figures. Several processes may share a store: what one is at, the
+    others leave for later.
+    """
+    waiting, frames = list(dict.fromkeys(grid)), {}
+    tests = [Pictures.load(name) for name in sets]
+    training: dict[str, Pictures] = {}
+    with tqdm(total=len(waiting), unit="run", disable=not progress) as bar:
+        while waiting:
+            busy = []
+            for run in waiting:
+                bar.set_postfix_str(label(run))
+                name = run.train_set
+                training[name] = training.get(name) or Pictures.load(name)
+                try:
+                    frames[run] = _rows(run, training[name], tests)
+                except Timeout:
+                    busy.append(run)
+                else:
+                    bar.update()
+            if len(busy) == len(waiting):
+                time.sleep(POLL)
+            waiting = busy
+    return pd.concat(frames.values(), ignore_index=True)
+
+
+def origins(grid: Iterable[Run]) -> pd.DataFrame:
+    """Where finished runs come from, a row a run: its id and `provenance`."""
+    rows, digests = [], {}
+    for run in dict.fromkeys(grid):
+        if run.train_set not in digests:
+            digests[run.train_set] = Pictures.load(run.train_set).digest
+        entry = store.entry_of(run, digests[run.train_set])
+        record = json.loads((entry / "run.json").read_text())
+        rows.append({"run": entry.name} | record["trained"])
+    return pd.DataFrame(rows).drop(columns="process")
+
+
+def label(run: Run) -> str:
+    """A run in a few words."""
+    return f"{run.model} x{run.scale} {run.loss} seed {run.seed}"
 
 
 def provenance(seconds: float) -> dict[str, Any]:
     """What a result was made with: code revision, versions, hardware, and how long it took."""
     device = best_device()
+    cpu = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
     return {
         "seconds": round(seconds, 1),
         "revision": _revision(),
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine(),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else str(cpu),
         "threads": torch.get_num_threads(),
+        "process": os.getpid(),
     }
 
 
@@ -95,13 +138,77 @@ def about(seed: int) -> str:
     return f"{versions}, on {best_device()}, seed {seed}"
 
 
-def _publish(unfinished: Path, finished: Path) -> None:
+def _finish(run: Run, training: Pictures, entry: Path, progress: bool) -> None:
+    """Train into the store, unless the run is there; the caller holds the entry's lock."""
+    if store.is_whole(entry):
+        return
+    unfinished = entry.with_suffix(".unfinished")
     try:
-        unfinished.rename(finished)
-    except OSError:
-        if not finished.is_dir():  # another process may have finished the same run first
-            raise
-        shutil.rmtree(unfinished)
+        unfinished.mkdir(parents=True, exist_ok=True)
+        (unfinished / "run.json").write_text(json.dumps(run.description(), indent=2))
+    except OSError as error:
+        raise ValueError(f"can't write to the store {entry.parent}: {error.strerror}") from error
+    started = time.monotonic()
+    checkpoint = unfinished / "checkpoint.pt"
+    record: dict[str, Any] = {"run": run.description()}
+    try:
+        model, history = train(run, training.pictures, checkpoint=checkpoint, progress=progress)
+    except DivergedError as error:
+        record["diverged"] = str(error)
+    else:
+        weights = {key: value.cpu().contiguous() for key, value in model.state_dict().items()}
+        save_file(weights, unfinished / "model.safetensors")
+        history.to_csv(unfinished / "history.csv", index=False)
+    record["trained"] = provenance(time.monotonic() - started)
+    (unfinished / "run.json").write_text(json.dumps(record, indent=2))
+    checkpoint.unlink(missing_ok=True)
+    store.publish(unfinished, entry)
+
+
+def _read(run: Run, entry: Path) -> Trained:
+    record = json.loads((entry / "run.json").read_text())
+    if "diverged" in record:
+        raise DivergedError(record["diverged"])
+    model = initial_model(run)
+    model.load_state_dict(load_file(entry / "model.safetensors"))
+    return Trained(run, model.eval(), pd.read_csv(entry / "history.csv"))
+
+
+def _rows(run: Run, training: Pictures, tests: Sequence[Pictures]) -> pd.DataFrame:
+    """The run's rows, from the store where they are; Timeout where another process is at it."""
+    entry = store.entry_of(run, training.digest)
+    names = {test.name: _measured_name(test) for test in tests}
+    if not (store.is_whole(entry) and all(store.holds(entry, name) for name in names.values())):
+        with store.lock(entry, timeout=0):
+            _finish(run, training, entry, progress=False)
+            for test in tests:
+                if not store.holds(entry, names[test.name]):
+                    store.add(entry, {names[test.name]: _measure(run, entry, test)})
+    frames = [
+        pd.read_csv(entry / name, dtype={"image": str}).assign(set=test)
+        for test, name in names.items()
+    ]
+    described = {"run": entry.name} | run.description()
+    rows = pd.concat(frames, ignore_index=True).drop(columns="scale")
+    columns = pd.DataFrame([described]).loc[[0] * len(rows)].reset_index(drop=True)
+    return pd.concat([columns, rows[["set", "image", *METRICS]]], axis=1)
+
+
+def _measure(run: Run, entry: Path, test: Pictures) -> str:
+    try:
+        model = _read(run, entry).model
+        rows = evaluate(model, test.pictures, run.scale, downsample=run.downsample)
+    except DivergedError:
+        nothing = dict.fromkeys(METRICS, float("nan"))
+        rows = pd.DataFrame([{"image": n, "scale": run.scale} | nothing for n in test.pictures])
+    told = io.StringIO()
+    rows.to_csv(told, index=False, float_format="%.7g")
+    return told.getvalue()
+
+
+def _measured_name(test: Pictures) -> str:
+    pixels = hashlib.sha256(f"{EVALUATION_VERSION} {test.digest}".encode()).hexdigest()
+    return f"{test.name.replace('/', '_')}-{pixels[:8]}.csv"
 
 
 def _revision() -> str:

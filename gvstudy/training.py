@@ -18,9 +18,9 @@ from gvstudy.gradients import variance_ratio
 from gvstudy.images import as_saved, centre, crop_to_multiple, make_lr, to_float
 from gvstudy.losses import build_loss
 from gvstudy.models import build_model
+from gvstudy.recipes import RECIPES, build_optimizer
 from gvstudy.runs import Run, best_device
 
-WARM_UP = 0.1  # share of the cycle in which the learning rate rises, two steps at least
 LOGS = 20  # rows of history, and checkpoints, a run
 VALIDATION_CROP = 128  # central pixels of a validation picture that the history looks at
 
@@ -59,7 +59,16 @@ def train(
     """
     device = best_device()
     pictures = load_images(run.train_set) if pictures is None else pictures
-    crops = Crops(pictures, run.crop_size, run.scale, run.downsample, device)
+    recipe = RECIPES[run.recipe]
+    crops = Crops(
+        pictures,
+        run.crop_size,
+        run.scale,
+        run.downsample,
+        device,
+        turned=recipe.turned,
+        shuffled=run.seed if recipe.shuffled else None,
+    )
     watched = _pairs(load_images(run.valid_set), run)
     model = initial_model(run).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loss = build_loss(
@@ -69,13 +78,7 @@ def train(
         patch_size=run.gv_patch_size,
         padding=run.padding,
     )
-    optimizer = torch.optim.Adam(model.parameters(), lr=run.learning_rate, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        max_lr=run.learning_rate,
-        total_steps=run.steps,
-        pct_start=max(WARM_UP, 2 / run.steps),
-    )
+    optimizer, schedule = build_optimizer(recipe, model.parameters(), run.learning_rate, run.steps)
     half = run.arithmetic == "bfloat16"
     generator = torch.Generator().manual_seed(run.seed)
     history: list[dict[str, float]] = []
@@ -90,12 +93,14 @@ def train(
             if due <= done:
                 continue
             recent: list[list[Tensor]] = []  # the loss's summands, step by step, since the last row
-            for lr, hr in crops.batches(run.batch_size, due - done, generator):
+            for lr, hr in crops.batches(run.batch_size, due - done, generator, done):
                 with torch.autocast(device.type, torch.bfloat16, enabled=half):
                     sr = model(lr)
                 terms = list(loss.terms(sr.float(), hr).values())
                 optimizer.zero_grad()
                 sum(terms[1:], start=terms[0]).backward()
+                if recipe.clip:
+                    torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
                 optimizer.step()
                 recent.append([term.detach() for term in terms])
                 learning_rate = float(schedule.get_last_lr()[0])

@@ -91,3 +91,17 @@ def test_the_sequence_is_settled():
     _, hr = draw({"a": numbered(60, 80), "b": numbered(50, 70, 1)}, batch=4)
     corners = [tuple(int(crop[c, 0, 0] * 255 + 0.5) for c in range(3)) for crop in hr]
     assert corners == [(24, 45, 1), (30, 16, 1), (19, 41, 0), (25, 21, 1)]
+
+
+def test_shuffled_pictures_come_once_each_before_any_comes_again():
+    pictures = {str(i): numbered(12, 12, i) for i in range(7)}
+    crops = Crops(pictures, 12, 2, "bicubic", CPU, turned=False, shuffled=3)
+    generator = torch.Generator().manual_seed(0)
+    hr = [to_uint8(hr) for _, hr in crops.batches(4, 7, generator)]
+    order = [int(crop[2, 0, 0]) for crop in torch.cat(hr)]
+    rounds = [order[i : i + 7] for i in range(0, 28, 7)]
+    assert all(sorted(one) == list(range(7)) for one in rounds)
+    assert rounds[0] != rounds[1]
+    assert all(int(crop[0, 0, 0]) == int(crop[1, 0, 0]) == 0 for crop in torch.cat(hr))  # unturned
+    later = [to_uint8(hr) for _, hr in crops.batches(4, 2, generator, start=5)]
+    assert [int(crop[2, 0, 0]) for crop in torch.cat(later)] == order[20:]

@@ -179,7 +179,7 @@ def test_description_leaves_out_what_the_loss_does_not_use():
         ({"loss": "l2+gvv"}, r"unknown loss 'l2\+gvv'; known: l2, l1"),
         ({"train_set": "div3k"}, "unknown data set 'div3k'; known"),
         ({"valid_set": "div3k"}, "unknown data set 'div3k'; known"),
-        ({"recipe": "secret"}, "unknown recipe 'secret'; known: tuned"),
+        ({"recipe": "secret"}, "unknown recipe 'secret'; known: tuned, official"),
         ({"padding": "same"}, "unknown padding 'same'; known: zeros, valid"),
         ({"precision": "half"}, "unknown precision 'half'; known: auto, float32, bfloat16"),
         ({"size": "huge"}, "unknown size 'huge'; known: paper, reduced"),
@@ -199,6 +199,20 @@ def test_description_leaves_out_what_the_loss_does_not_use():
 def test_a_run_that_cannot_be_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         Run(**changes)
+
+
+def test_an_official_run_goes_on_to_the_same_end(tmp_path, interrupt_at):
+    run = dataclasses.replace(TINY, recipe="official", steps=60, learning_rate=0.1)
+    undisturbed, history = run_to_end(run)
+    rates = history.groupby("learning_rate", sort=False)["step"].max()
+    assert rates.index.to_list() == pytest.approx([0.1, 0.01, 0.001])
+    assert rates.to_list() == [18, 39, 60]  # the rate of a row is its last step's
+    interrupt_at(31)
+    with pytest.raises(KeyboardInterrupt):
+        run_to_end(run, checkpoint=tmp_path / "c.pt")
+    resumed, whole = run_to_end(run, checkpoint=tmp_path / "c.pt")
+    assert torch.equal(weights(resumed), weights(undisturbed))
+    assert whole.equals(history)
 
 
 def test_a_crop_that_the_patch_does_not_divide_is_fine():

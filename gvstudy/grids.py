@@ -1,0 +1,83 @@
+"""The study's grids: which runs make the paper's tables, in which size."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gvstudy.runs import Run
+
+BASES = {"vdsr": "l2", "edsr": "l1", "espcn": "l2"}  # each model's own pixel loss
+AUTHORS_GV = 0.01
+AUTHORS_TV2 = 1e-8 * 64 * 128**2  # times a mean over crops' pixels: their sum is over 64 x 128^2
+SIZES: dict[str, dict[str, Any]] = {
+    "smoke": {"steps": 4, "batch_size": 2},
+    "reduced": {"steps": 2000, "train_set": "BSDS500"},
+}
+OFFICIAL: dict[str, Any] = {
+    "size": "paper",
+    "channels": "rgb-to-grey",
+    "upsample": "bilinear",
+    "downsample": "bilinear",
+    "train_set": "DIV2K_train_centre128",
+    "recipe": "official",
+    "steps": 375,
+    "batch_size": 64,
+    "crop_size": 128,
+    "learning_rate": 0.1,
+}
+TESTS = ("Set5", "Set14", "DIV2K_valid_centre256", "Urban100-first20")
+
+
+def table1(size: str, seeds: Sequence[int] = (0, 1, 2)) -> list[Run]:
+    """Three models x three scales x {base, base + GV}, the seeds in the outer loop."""
+    return [
+        _run(size, model=model, scale=scale, loss=loss, seed=seed)
+        for seed in seeds
+        for scale in (2, 3, 4)
+        for model, base in BASES.items()
+        for loss in (base, f"{base}+gv")
+    ]
+
+
+def table2(size: str, seeds: Sequence[int] = (0, 1, 2)) -> list[Run]:
+    """VDSR at x2: {L2, L1, SSIM} x {alone, + TV, + GV}, with the authors' weights."""
+    return [
+        _run(size, loss=f"{pixel}{added}", seed=seed)
+        for seed in seeds
+        for pixel in ("l2", "l1", "ssim")
+        for added in ("", "+tv2", "+gv")
+    ]
+
+
+def headline(size: str, seeds: Sequence[int] = range(6)) -> list[Run]:
+    """The pair that a verdict hangs on: VDSR at x2, L2 and L2 + GV."""
+    return [_run(size, loss=loss, seed=seed) for seed in seeds for loss in ("l2", "l2+gv")]
+
+
+def official(size: str, seeds: Sequence[int] = range(8)) -> list[Run]:
+    """VDSR at x2 as the authors' script trains it: SGD, 375 steps of 64 crops of 128 x 128.
+
+    The size changes nothing, but for "smoke", which takes four steps of small crops.
+    """
+    small = {"steps": 4, "batch_size": 2, "crop_size": 24, "train_set": "builtin-train"}
+    return [
+        Run(loss=loss, seed=seed, **(OFFICIAL | (small if size == "smoke" else {})))
+        for seed in seeds
+        for loss in ("l2", "l2+gv")
+    ]
+
+
+def _run(size: str, *, model: str = "vdsr", scale: int = 2, loss: str, seed: int) -> Run:
+    fields = {"size": "paper" if model == "espcn" else "reduced"} | SIZES[size]
+    run = Run(model=model, scale=scale, loss=loss, seed=seed, gv_weight=AUTHORS_GV, **fields)
+    if loss.endswith("+tv2"):
+        pixels = run.batch_size * run.crop_size**2
+        return Run(**(vars(run) | {"tv_weight": AUTHORS_TV2 / pixels}))
+    return run
+
+
+GRIDS: dict[str, Callable[[str], list[Run]]] = {
+    "headline": headline,
+    "table1": table1,
+    "table2": table2,
+    "official": official,
+}

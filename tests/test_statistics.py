@@ -1,0 +1,106 @@
+"""Intervals and verdicts: known answers, and how often the rule is wrong where nothing is true."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gvstudy import statistics as s
+
+
+def rows(values, loss="l2"):
+    """Result rows from an (images, seeds) array of figures."""
+    return pd.DataFrame(
+        {"model": "vdsr", "scale": 2, "set": "T", "image": str(i), "seed": seed, "loss": loss,
+         "psnr_y": value}
+        for i, line in enumerate(values) for seed, value in enumerate(line)
+    )  # fmt: skip
+
+
+def table(images, seeds, *, mean=0.0, seed_noise=0.0, image_noise=0.0, chance=None):
+    """Differences with a true mean, a part that a seed's images share, and each image's own."""
+    chance = chance or np.random.default_rng(0)
+    shared = seed_noise * chance.standard_normal(seeds)
+    own = image_noise * chance.standard_normal((images, seeds))
+    return pd.DataFrame(mean + shared + own)
+
+
+def test_differences_pair_by_image_and_seed():
+    base = rows(np.array([[30.0, 31.0], [20.0, 22.0]]))
+    ours = rows(np.array([[30.5, 31.0], [20.0, 23.0]]), "l2+gv").sample(frac=1, random_state=0)
+    found = s.differences(ours, base, "psnr_y")
+    assert found.to_numpy() == pytest.approx(np.array([[0.5, 0.0], [0.0, 1.0]]))
+    assert list(found.columns) == [0, 1]
+
+
+def test_rows_without_a_partner_are_refused():
+    base = rows(np.ones((2, 2)))
+    with pytest.raises(ValueError, match=r"don't pair up .*: 3 and 4 rows, 3 in common"):
+        s.differences(base.iloc[:3], base, "psnr_y")
+
+
+def test_an_effect_by_hand():
+    found = s.effect(pd.DataFrame([[0.1, 0.3], [0.3, 0.5], [0.2, 0.4]]), margin=0.05)
+    assert found.mean == pytest.approx(0.3)
+    assert found.by_seed == pytest.approx((0.2, 0.4))
+    # Two seeds: mean +- 12.706 * sd / sqrt(2), sd = .1414
+    assert found.seeds == pytest.approx((0.3 - 12.706 * 0.1, 0.3 + 12.706 * 0.1), rel=1e-3)
+    assert 0.199 <= found.images[0] < 0.3 < found.images[1] <= 0.401
+    assert found.p == pytest.approx(2 * np.arctan(1 / 3) / np.pi)  # Student's t, one degree
+    assert found.image_count == 3
+
+
+def test_one_seed_has_no_interval_and_no_verdict():
+    found = s.effect(table(50, 1, mean=1.0, image_noise=0.1), 0.05)
+    assert found.seeds == (-np.inf, np.inf)
+    assert s.verdict(found, found.p) == "consistent with"
+
+
+def test_holm_by_hand():
+    assert s.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"seeds": 6, "mean": 0.3}, "confirmed"),
+        ({"seeds": 6, "mean": -0.3}, "contradicted"),
+        ({"seeds": 6, "mean": 0.001}, "no difference"),
+        ({"seeds": 3, "mean": 0.3}, "consistent with"),
+        ({"seeds": 3, "mean": -0.3}, "against"),
+        ({"seeds": 6, "mean": 0.05, "seed_noise": 0.3}, "undecided"),
+        ({"seeds": 6, "mean": 0.3, "images": 5}, "descriptive"),
+    ],
+)
+def test_verdicts(options, expected):
+    difference = table(**({"images": 40, "seed_noise": 0.01, "image_noise": 0.05} | options))
+    found = s.effect(difference, 0.05)
+    assert s.verdict(found, found.p) == expected
+
+
+def test_the_official_recipe_takes_eight_seeds():
+    chance = {"mean": 0.3, "seed_noise": 0.01, "image_noise": 0.05}
+    for seeds, expected in ((6, "consistent with"), (8, "confirmed")):
+        found = s.effect(table(40, seeds, **chance), 0.05)
+        assert s.verdict(found, found.p, "official") == expected
+
+
+@pytest.mark.parametrize("seeds", [6, 8])
+def test_under_a_true_null_the_rule_seldom_speaks(seeds):
+    """No effect, but seeds differ (as trainings do) and images too: 400 studies."""
+    chance = np.random.default_rng(1)
+    spoken = 0
+    for _ in range(400):
+        difference = table(100, seeds, seed_noise=0.1, image_noise=0.1, chance=chance)
+        found = s.effect(difference, margin=0.0)
+        spoken += s.verdict(found, found.p) in ("confirmed", "contradicted")
+    assert spoken / 400 <= 0.08  # 5 % and three standard errors
+
+
+def test_three_seeds_and_an_interval_over_images_would_speak_too_often():
+    """Why the rule asks for more: agreeing seeds and images, with no effect at all."""
+    chance = np.random.default_rng(2)
+    spoken = 0
+    for _ in range(400):
+        found = s.effect(table(100, 3, seed_noise=0.1, image_noise=0.1, chance=chance), 0.0)
+        spoken += s.verdict(found, found.p) in ("consistent with", "against")
+    assert spoken / 400 > 0.15
