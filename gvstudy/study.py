@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,7 @@ def _finish(run: Run, training: Pictures, entry: Path, progress: bool) -> None:
         (unfinished / "run.json").write_text(json.dumps(run.description(), indent=2))
     except OSError as error:
         raise ValueError(f"can't write to the store {entry.parent}: {error.strerror}") from error
+    _revision()  # of the code that is imported, not of what the folder holds when it ends
     started = time.monotonic()
     checkpoint = unfinished / "checkpoint.pt"
     record: dict[str, Any] = {"run": run.description()}
@@ -211,8 +213,9 @@ def _measured_name(test: Pictures) -> str:
     return f"{test.name.replace('/', '_')}-{pixels[:8]}.csv"
 
 
+@cache
 def _revision() -> str:
-    """The checkout's git revision, "unknown" outside one."""
+    """The checkout's git revision when this process first asked, "unknown" outside one."""
     try:
         told = subprocess.run(
             ["git", "describe", "--always", "--dirty"],
