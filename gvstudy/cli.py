@@ -197,14 +197,31 @@ def study(
 @click.option("--size", default="reduced", show_default=True, type=click.Choice(sorted(GRID_SIZES)))
 @click.option("--test-set", "sets", multiple=True,
               help="A set to measure on; may be repeated.  [Set5, Set14, ...]")  # fmt: skip
+@click.option("--workers", type=click.IntRange(min=1), help="Processes to start on this machine.")
+@click.option("--scheduler", metavar="ADDRESS", help="A running Dask scheduler to send runs to.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path),
               help="A folder for the results: runs.csv and rows.csv.gz.")  # fmt: skip
-def grid(names: tuple[str, ...], size: str, sets: tuple[str, ...], out: Path | None) -> None:
+def grid(
+    names: tuple[str, ...],
+    size: str,
+    sets: tuple[str, ...],
+    workers: int | None,
+    scheduler: str | None,
+    out: Path | None,
+) -> None:
     """Train and measure the runs of the paper's tables; what is finished is not done again.
 
     Started twice on one store, the two share the work.
     """
     runs = [run for name in names for run in GRIDS[name](size)]
+    if workers and scheduler:
+        raise ValueError("--workers and --scheduler exclude each other")
+    if workers or scheduler:
+        try:
+            from gvstudy import cluster
+        except ImportError as error:
+            raise ValueError(f"{error}; install gvstudy[cluster]") from error
+        cluster.compute(runs, sets or TESTS, scheduler=scheduler or "", workers=workers or 0)
     rows = results(runs, sets or TESTS)
     if out:
         reference.save(out, rows, origins(runs))

@@ -52,11 +52,7 @@ def is_whole(entry: Path) -> bool:
     """
     if not entry.is_dir():
         return False
-    try:
-        expected = json.loads((entry / CHECKSUMS).read_text())
-        damaged = [name for name, sum_ in expected.items() if _checksum(entry / name) != sum_]
-    except (OSError, ValueError):
-        damaged = [CHECKSUMS]
+    damaged = _damaged(entry)
     if not damaged:
         return True
     aside = entry.with_suffix(".damaged")
@@ -72,6 +68,21 @@ def publish(unfinished: Path, entry: Path) -> None:
     unfinished.rename(entry)
 
 
+def receive(entry: Path, files: Mapping[str, bytes]) -> None:
+    """Keep an entry that another process has sent. Raises ValueError if it isn't whole."""
+    with lock(entry):
+        if is_whole(entry):
+            return
+        arrived = entry.with_suffix(".arrived")
+        shutil.rmtree(arrived, ignore_errors=True)
+        arrived.mkdir(parents=True)
+        for name, content in files.items():
+            (arrived / name).write_bytes(content)
+        if damaged := _damaged(arrived):
+            raise ValueError(f"run {entry.name} arrived with damaged files: {', '.join(damaged)}")
+        arrived.rename(entry)
+
+
 def add(entry: Path, files: Mapping[str, str]) -> None:
     """Add text files to an entry; one that its checksums don't name yet is as good as absent."""
     for name, text in files.items():
@@ -83,6 +94,20 @@ def add(entry: Path, files: Mapping[str, str]) -> None:
 def holds(entry: Path, name: str) -> bool:
     """Whether a whole entry has a file of this name."""
     return name in json.loads((entry / CHECKSUMS).read_text())
+
+
+def _damaged(folder: Path) -> list[str]:
+    """The files of an entry that are missing or not what was written."""
+    try:
+        expected = json.loads((folder / CHECKSUMS).read_text())
+    except (OSError, ValueError):
+        return [CHECKSUMS]
+    paths = {name: folder / name for name in expected}
+    return [
+        name
+        for name, path in paths.items()
+        if not path.is_file() or _checksum(path) != expected[name]
+    ]
 
 
 def _write_checksums(folder: Path) -> None:

@@ -101,13 +101,17 @@ def results(grid: Iterable[Run], sets: Sequence[str], *, progress: bool = True) 
     return pd.concat(frames.values(), ignore_index=True)
 
 
+def entries(grid: Iterable[Run]) -> dict[Run, Path]:
+    """Where each run lies in the store, or will. Raises ValueError for a set that isn't here."""
+    runs = list(dict.fromkeys(grid))
+    digests = {name: Pictures.load(name).digest for name in {run.train_set for run in runs}}
+    return {run: store.entry_of(run, digests[run.train_set]) for run in runs}
+
+
 def origins(grid: Iterable[Run]) -> pd.DataFrame:
     """Where finished runs come from, a row a run: its id and `provenance`."""
-    rows, digests = [], {}
-    for run in dict.fromkeys(grid):
-        if run.train_set not in digests:
-            digests[run.train_set] = Pictures.load(run.train_set).digest
-        entry = store.entry_of(run, digests[run.train_set])
+    rows = []
+    for entry in entries(grid).values():
         record = json.loads((entry / "run.json").read_text())
         rows.append({"run": entry.name} | record["trained"])
     return pd.DataFrame(rows).drop(columns="process")

@@ -1,0 +1,70 @@
+"""The same runs on other processes or machines: a thin layer over Dask's scheduler.
+
+Workers need the package and the data sets, but no shared disk: what they finish is sent back.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from distributed import Client, LocalCluster, as_completed
+from tqdm.auto import tqdm
+
+from gvstudy import store, study
+from gvstudy.runs import Run
+
+
+def compute(
+    runs: Sequence[Run],
+    sets: Sequence[str],
+    *,
+    scheduler: str = "",
+    workers: int = 0,
+    progress: bool = True,
+) -> None:
+    """Train and measure runs elsewhere, and keep what comes back in this process's store.
+
+    Args:
+        scheduler: the address of a running Dask scheduler, such as "tcp://10.0.0.1:8786".
+        workers: where there is none, the number of processes to start on this machine.
+
+    Runs that the store holds are not sent out. A worker that dies loses its current run only: Dask
+    gives it to another.
+    """
+    with connection(scheduler, workers) as client:
+        entries = study.entries(runs)
+        missing = {run: entry for run, entry in entries.items() if not store.is_whole(entry)}
+        futures = {client.submit(work, run, list(sets), pure=False): run for run in missing}
+        with tqdm(total=len(futures), unit="run", disable=not progress) as bar:
+            for future, files in as_completed(list(futures), with_results=True):
+                store.receive(missing[futures[future]], files)
+                bar.set_postfix_str(study.label(futures[future]))
+                bar.update()
+
+
+def work(run: Run, sets: Sequence[str]) -> dict[str, bytes]:
+    """Train and measure one run in a store of its own; give the files of its entry."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["GVSTUDY_RUNS"] = folder
+        study.results([run], sets, progress=False)
+        (entry,) = study.entries([run]).values()
+        return {path.name: path.read_bytes() for path in entry.iterdir()}
+
+
+@contextmanager
+def connection(scheduler: str, workers: int) -> Iterator[Client]:
+    """A client of the scheduler at that address, or of processes started for the while."""
+    with ExitStack() as stack:
+        if not scheduler:
+            threads = max(1, (os.cpu_count() or 1) // workers)
+            local = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                dashboard_address=None,
+                local_directory=str(Path(tempfile.gettempdir())),
+                env={"OMP_NUM_THREADS": str(threads)},
+            )
+            scheduler = stack.enter_context(local).scheduler_address
+        yield stack.enter_context(Client(scheduler))

@@ -1,0 +1,70 @@
+"""Runs on other processes: the same results, and one worker may die."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from distributed import LocalCluster
+
+from gvstudy import Run, cluster, study
+from gvstudy import store as kept
+
+RUN = Run(model="espcn", steps=300, batch_size=2, crop_size=24)
+RUNS = [dataclasses.replace(RUN, loss=loss, seed=seed) for seed in (0, 1) for loss in ("l2", "l1")]
+SETS = ["builtin-valid"]
+
+
+def here(folder):
+    """The results of this machine alone, with as many threads as a worker has."""
+    code = f"import test_cluster as t; t.study.results(t.RUNS, {SETS}, progress=False)"
+    environment = {"GVSTUDY_RUNS": str(folder), "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = os.path.dirname(__file__)
+    subprocess.run([sys.executable, "-c", code], env=os.environ | environment, check=True)
+
+
+@pytest.fixture
+def two_workers():
+    """A cluster of two processes that talk over TCP."""
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, env={"OMP_NUM_THREADS": "1"}
+    ) as local:
+        yield local
+
+
+def test_a_cluster_gives_the_same_results_and_survives_a_worker(
+    store, two_workers, tmp_path, monkeypatch
+):
+    address = two_workers.scheduler_address
+    assert address.startswith("tcp://")
+    killer = subprocess.Popen(
+        [sys.executable, "-c", KILLER, str(next(iter(two_workers.workers.values())).pid)]
+    )
+    cluster.compute(RUNS, SETS, scheduler=address, progress=False)
+    assert killer.wait() == 0
+    remote = study.results(RUNS, SETS, progress=False)
+    pids = {
+        json.loads((e / "run.json").read_text())["trained"]["process"] for e in store.glob("[!.]*")
+    }
+    assert os.getpid() not in pids, "nothing was trained here"
+    here(tmp_path / "alone")
+    monkeypatch.setenv("GVSTUDY_RUNS", str(tmp_path / "alone"))
+    assert study.results(RUNS, SETS, progress=False).equals(remote)
+
+
+KILLER = "import os, signal, sys, time; time.sleep(3); os.kill(int(sys.argv[1]), signal.SIGKILL)"
+
+
+def test_what_is_finished_is_not_sent_out(store, monkeypatch):
+    study.results(RUNS[:1], SETS, progress=False)
+    monkeypatch.setattr(cluster, "work", None)
+    cluster.compute(RUNS[:1], SETS, workers=1, progress=False)
+
+
+def test_damaged_files_are_not_kept(store):
+    (entry,) = study.entries(RUNS[:1]).values()
+    with pytest.raises(ValueError, match=r"arrived with damaged files: checksums\.json"):
+        kept.receive(entry, {"run.json": b"{}"})
+    assert not entry.exists()
