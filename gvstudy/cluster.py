@@ -13,6 +13,7 @@ from distributed import Client, LocalCluster, as_completed
 from tqdm.auto import tqdm
 
 from gvstudy import store, study
+from gvstudy.data import check_name
 from gvstudy.runs import Run
 
 
@@ -33,6 +34,8 @@ def compute(
     Runs that the store holds are not sent out. A worker that dies loses its current run only: Dask
     gives it to another.
     """
+    for name in sets:
+        check_name(name)
     with connection(scheduler, workers) as client:
         entries = study.entries(runs)
         missing = {run: entry for run, entry in entries.items() if not store.is_whole(entry)}

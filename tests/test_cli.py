@@ -151,3 +151,27 @@ def test_two_pictures_of_one_name_are_refused(tmp_path):
     (folder / "grey.png").rename(tmp_path / "more" / "palette.png")
     both = [folder / "palette.png", tmp_path / "more" / "palette.png"]
     refused(gvstudy("upscale", *both, "--out", tmp_path), "palette_x2.png")
+
+
+@pytest.mark.usefixtures("store")
+def test_a_grid_from_the_command_line(tmp_path):
+    options = ("--size", "smoke", "--test-set", "builtin-valid", "--out", tmp_path / "kept")
+    result = gvstudy("grid", "headline", *options)
+    assert result.exit_code == 0, result.output
+    assert "12 runs, 24 rows" in result.output
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"runs.csv", "rows.csv.gz"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["table3"], "'table3' is not one of 'headline', 'official', 'table1', 'table2'"),
+        (["table1", "--size", "huge"], "'huge' is not one of"),
+        (["table1", "--size", "smoke", "--test-set", "Set6"], "unknown data set 'Set6'; known"),
+        (["table1", "--workers", "0"], "0 is not in the range"),
+        (["table1", "--workers", "1", "--scheduler", "tcp://x"], "exclude each other"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_refused(store, arguments, message):
+    refused(gvstudy("grid", *arguments), message)
+    assert not store.exists()

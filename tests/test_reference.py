@@ -1,0 +1,70 @@
+"""Results kept with the project read back as they were; grids hold what the tables need."""
+
+import dataclasses
+from itertools import product
+
+import pytest
+
+from gvstudy import Run, reference, study
+from gvstudy.grids import AUTHORS_TV2, GRIDS, table1, table2
+
+
+@pytest.fixture
+def kept(store, tmp_path, monkeypatch):
+    """Two tiny runs, saved, and the fresh results that they came from."""
+    tiny = Run(model="espcn", steps=3, batch_size=2, crop_size=24)
+    runs = [tiny, dataclasses.replace(tiny, loss="l2+gv")]
+    fresh = study.results(runs, ["builtin-valid"], progress=False)
+    reference.save(tmp_path / "reference" / "tiny", fresh, study.origins(runs))
+    monkeypatch.setattr(reference, "package_data", lambda name: tmp_path / name)
+    return fresh
+
+
+def test_what_is_kept_is_what_was_measured(kept):
+    rows = reference.load("tiny")
+    order = ["run", "set", "image"]
+    ours, theirs = (r.sort_values(order).reset_index(drop=True) for r in (rows, kept))
+    assert set(kept) < set(rows)
+    for column in ("psnr_y", "variance_ratio", "gv_weight", "loss", "image"):
+        assert ours[column].equals(theirs[column])
+    assert reference.about(rows).startswith("2 runs, 3 steps or more on builtin-train; ")
+
+
+@pytest.mark.usefixtures("kept")
+def test_kept_twice_it_is_the_same_file(tmp_path):
+    folder = tmp_path / "reference"
+    rows = reference.load("tiny")
+    before = (folder / "tiny" / "rows.csv.gz").read_bytes()
+    described = rows[[c for c in rows if c not in ("seconds", "revision", "torch", "python",
+                                                   "device", "threads")]]  # fmt: skip
+    origins = rows.drop_duplicates("run")[
+        ["run", "seconds", "revision", "torch", "python", "device", "threads"]
+    ]
+    reference.save(folder / "tiny", described, origins)
+    assert (folder / "tiny" / "rows.csv.gz").read_bytes() == before
+
+
+@pytest.mark.usefixtures("kept")
+def test_unknown_results_list_the_known():
+    with pytest.raises(ValueError, match="'full'; known: tiny"):
+        reference.load("full")
+
+
+def test_the_tables_have_all_their_cells():
+    cells = {(run.model, run.scale, run.loss) for run in table1("reduced")}
+    assert len(cells) == 18
+    assert len(table1("reduced")) == 3 * 18
+    expected = set(product(("l2", "l1", "ssim"), ("", "+tv2", "+gv")))
+    assert {(r.loss.split("+")[0], r.loss[len(r.loss.split("+")[0]):]) for r in table2("reduced")} \
+        == expected  # fmt: skip
+    assert len(table2("reduced")) == 3 * 9
+    together = {run for name in ("headline", "table1", "table2") for run in GRIDS[name]("reduced")}
+    assert len(together) == 81
+
+
+def test_the_authors_tv_weighs_the_same_against_the_mean():
+    """Theirs is 1e-8 of a sum over 64 x 3 x 128 x 128; the factor on our smaller sum is larger."""
+    run = next(run for run in table2("reduced") if run.loss == "l2+tv2")
+    assert run.tv_weight * run.batch_size * run.crop_size**2 == pytest.approx(AUTHORS_TV2)
+    theirs = 1e-8 * 64 * 3 * 128**2
+    assert pytest.approx(theirs) == 3 * AUTHORS_TV2
