@@ -7,7 +7,6 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 from distributed import Client, LocalCluster, as_completed
 from tqdm.auto import tqdm
@@ -62,12 +61,24 @@ def connection(scheduler: str, workers: int) -> Iterator[Client]:
     with ExitStack() as stack:
         if not scheduler:
             threads = max(1, (os.cpu_count() or 1) // workers)
-            local = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                dashboard_address=None,
-                local_directory=str(Path(tempfile.gettempdir())),
-                env={"OMP_NUM_THREADS": str(threads)},
-            )
+            with _same_environment():
+                local = LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    dashboard_address=None,
+                    local_directory=tempfile.gettempdir(),
+                    env={"OMP_NUM_THREADS": str(threads)},
+                )
             scheduler = stack.enter_context(local).scheduler_address
         yield stack.enter_context(Client(scheduler))
+
+
+@contextmanager
+def _same_environment() -> Iterator[None]:
+    """Dask sets OMP_NUM_THREADS for its workers in this process, and forgets to take it back."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

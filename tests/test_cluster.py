@@ -28,9 +28,11 @@ def here(folder):
 @pytest.fixture
 def two_workers():
     """A cluster of two processes that talk over TCP."""
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, env={"OMP_NUM_THREADS": "1"}
-    ) as local:
+    with cluster._same_environment():
+        local = LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, env={"OMP_NUM_THREADS": "1"}
+        )
+    with local:
         yield local
 
 
@@ -60,7 +62,9 @@ KILLER = "import os, signal, sys, time; time.sleep(3); os.kill(int(sys.argv[1]),
 def test_what_is_finished_is_not_sent_out(store, monkeypatch):
     study.results(RUNS[:1], SETS, progress=False)
     monkeypatch.setattr(cluster, "work", None)
+    environment = dict(os.environ)
     cluster.compute(RUNS[:1], SETS, workers=1, progress=False)
+    assert dict(os.environ) == environment, "other processes would train with fewer threads"
 
 
 def test_damaged_files_are_not_kept(store):
