@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -93,7 +94,7 @@ def ratio(times: dict[str, list[float]], one: str, other: str) -> str:
         [a / b for a, b in zip(times[one], times[other], strict=True)], n=4
     )
     middle = statistics.median(times[one]) / statistics.median(times[other])
-    return f"{middle:.3f} ({low:.3f} to {high:.3f})"
+    return f"{middle:.3g} ({low:.3g} to {high:.3g})"
 
 
 def row(*cells: object) -> None:
@@ -248,23 +249,29 @@ def bench_step() -> None:
         "share of a product's rate",
     )  # fmt: skip
     pictures = load_images("builtin-train")
-    for model in ("vdsr", "edsr", "espcn"):
-        for size in ("reduced", "paper"):
-            run = Run(model=model, size=size)
-            long = run if size == "reduced" or model == "espcn" else replace(run, steps=60)
-            crops = Crops(pictures, run.crop_size, run.scale, run.downsample, DEVICE)
-            calls = steps(run, crops)
-            times = in_turns(10 if size == "reduced" else 20, **calls)
-            whole, alone = loop_and_model(long, pictures, calls["model"])
-            with FlopCounterMode(display=False) as counted:
-                calls["model"]()
-            rate = counted.get_total_flops() / (statistics.median(times["model"]) / 1e3)
-            row(
-                model, size, run.arithmetic,
-                *(f"{statistics.median(times[name]):.2f}" for name in ("l2", "gv")),
-                ratio(times, "gv", "l2"), f"{1 - alone / whole:.1%}" if long == run else "",
-                f"{rate / matmul_rate(run.arithmetic == 'bfloat16'):.2f}",
-            )  # fmt: skip
+    for model, size, precision in product(
+        ("vdsr", "edsr", "espcn"), ("reduced", "paper"), ("auto", "float32")
+    ):
+        run = Run(model=model, size=size, precision=precision)
+        usual = precision == "auto"
+        if not usual and run.arithmetic == replace(run, precision="auto").arithmetic:
+            continue
+        crops = Crops(pictures, run.crop_size, run.scale, run.downsample, DEVICE)
+        calls = steps(run, crops)
+        times = in_turns(10 if size == "reduced" else 20, **calls)
+        share = ""
+        if usual and (size == "reduced" or model == "espcn"):
+            whole, alone = loop_and_model(run, pictures, calls["model"])
+            share = f"{1 - alone / whole:.1%}"
+        with FlopCounterMode(display=False) as counted:
+            calls["model"]()
+        rate = counted.get_total_flops() / (statistics.median(times["model"]) / 1e3)
+        row(
+            model, size, run.arithmetic,
+            *(f"{statistics.median(times[name]):.2f}" for name in ("l2", "gv")),
+            ratio(times, "gv", "l2"), share,
+            f"{rate / matmul_rate(run.arithmetic == 'bfloat16'):.2f}",
+        )  # fmt: skip
 
 
 class PlainCrops(Dataset[tuple[Tensor, Tensor]]):

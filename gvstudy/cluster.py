@@ -61,21 +61,21 @@ def connection(scheduler: str, workers: int) -> Iterator[Client]:
     with ExitStack() as stack:
         if not scheduler:
             threads = max(1, (os.cpu_count() or 1) // workers)
-            with _same_environment():
-                local = LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    dashboard_address=None,
-                    local_directory=tempfile.gettempdir(),
-                    env={"OMP_NUM_THREADS": str(threads)},
-                )
+            stack.enter_context(_same_environment())
+            local = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                dashboard_address=None,
+                local_directory=tempfile.gettempdir(),
+                env={"OMP_NUM_THREADS": str(threads)},
+            )
             scheduler = stack.enter_context(local).scheduler_address
         yield stack.enter_context(Client(scheduler))
 
 
 @contextmanager
 def _same_environment() -> Iterator[None]:
-    """Dask sets OMP_NUM_THREADS for its workers in this process, and forgets to take it back."""
+    """Whenever Dask starts a worker it sets OMP_NUM_THREADS in this process too; take it back."""
     before = dict(os.environ)
     try:
         yield

@@ -22,6 +22,14 @@ def pytest_unconfigure(config):
     shutil.rmtree(config.gvstudy_runs, ignore_errors=True)
 
 
+@pytest.fixture(autouse=True)
+def same_environment():
+    """No test may leave variables behind: later ones, and nbval's kernels, would inherit them."""
+    before = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}
+    yield
+    assert {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"} == before
+
+
 @pytest.fixture
 def real_data():
     """The folder of research sets; tests that need it are skipped without."""

@@ -28,11 +28,8 @@ def here(folder):
 @pytest.fixture
 def two_workers():
     """A cluster of two processes that talk over TCP."""
-    with cluster._same_environment():
-        local = LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, env={"OMP_NUM_THREADS": "1"}
-        )
-    with local:
+    options = {"threads_per_worker": 1, "dashboard_address": None, "env": {"OMP_NUM_THREADS": "1"}}
+    with cluster._same_environment(), LocalCluster(n_workers=2, **options) as local:
         yield local
 
 
