@@ -111,8 +111,10 @@ def _damaged(folder: Path) -> list[str]:
 
 
 def _write_checksums(folder: Path) -> None:
+    for leftover in folder.glob(".*"):  # of a process that was killed while it wrote
+        leftover.unlink()
     paths = sorted(path for path in folder.iterdir() if path.name != CHECKSUMS)
-    sums = {path.name: _checksum(path) for path in paths if not path.name.startswith(".")}
+    sums = {path.name: _checksum(path) for path in paths}
     with replacing(folder / CHECKSUMS) as temporary:
         temporary.write_text(json.dumps(sums, indent=2))
 
