@@ -22,6 +22,9 @@ from gvstudy.recipes import RECIPES, build_optimizer
 from gvstudy.runs import Run, best_device
 
 LOGS = 20  # rows of history, and checkpoints, a run
+# Redraws of the progress bar, a run at most: in a notebook each is three messages, and a client
+# that reads them only when the cell has ended (nbval) keeps no more than some two thousand.
+REDRAWS = 50
 VALIDATION_CROP = 128  # central pixels of a validation picture that the history looks at
 
 
@@ -87,8 +90,16 @@ def train(
         _restore(checkpoint, parts, generator, history)
     done = int(history[-1]["step"]) if history else 0
 
-    what = f"{run.model} x{run.scale} {run.loss} seed {run.seed}"
-    with tqdm(total=run.steps, initial=done, desc=what, leave=False, disable=not progress) as bar:
+    bar = tqdm(
+        total=run.steps,
+        initial=done,
+        desc=f"{run.model} x{run.scale} {run.loss} seed {run.seed}",
+        leave=False,
+        disable=not progress,
+        mininterval=0.5,
+        miniters=max(1, run.steps // REDRAWS),
+    )
+    with bar:
         for due in _rows(run.steps):
             if due <= done:
                 continue

@@ -73,6 +73,21 @@ def test_history_is_tidy():
     assert history["learning_rate"].max() == pytest.approx(TINY.learning_rate)
 
 
+def test_the_progress_bar_redraws_a_bounded_number_of_times(monkeypatch):
+    drawn = []
+
+    class Hasty(tr.tqdm):
+        def __init__(self, **options):
+            super().__init__(**options | {"mininterval": 0})
+
+        def display(self, *_args, **_options):
+            drawn.append(self.n)
+
+    monkeypatch.setattr(tr, "tqdm", Hasty)
+    train(dataclasses.replace(TINY, steps=300), pictures())
+    assert 10 <= len(drawn) <= tr.REDRAWS + 2
+
+
 def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path, interrupt_at):
     run = dataclasses.replace(TINY, steps=60)
     undisturbed, history = run_to_end(run)
