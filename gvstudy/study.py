@@ -34,7 +34,7 @@ POLL = 2.0  # seconds between two looks at runs that other processes are at
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished run: its description, its model (on the CPU, in eval mode) and its history."""
+    """A finished run: its description, its model (on the CPU, ready to use) and its history."""
 
     run: Run
     model: nn.Module
@@ -177,7 +177,8 @@ def _read(run: Run, entry: Path) -> Trained:
         raise DivergedError(record["diverged"])
     model = initial_model(run)
     model.load_state_dict(load_file(entry / "model.safetensors"))
-    return Trained(run, model.eval(), pd.read_csv(entry / "history.csv"))
+    model = model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Trained(run, model, pd.read_csv(entry / "history.csv"))
 
 
 def _rows(run: Run, training: Pictures, tests: Sequence[Pictures]) -> pd.DataFrame:
