@@ -17,11 +17,11 @@ from gvstudy.downloads import fetch
 from gvstudy.evaluation import evaluate, super_resolve
 from gvstudy.files import project_folder, replacing
 from gvstudy.fingerprints import MISSING, OTHER, SAME, check
-from gvstudy.grids import GRIDS, TESTS
+from gvstudy.grids import GRIDS, TESTS, is_shown
 from gvstudy.grids import SIZES as GRID_SIZES
 from gvstudy.images import KERNELS, SCALES, read, to_uint8, write
 from gvstudy.models import CHANNELS, MODELS, SIZES, build_model
-from gvstudy.study import origins, results
+from gvstudy.study import entries, origins, results, trained
 
 
 class Group(click.Group):
@@ -200,7 +200,8 @@ def study(
 @click.option("--workers", type=click.IntRange(min=1), help="Processes to start on this machine.")
 @click.option("--scheduler", metavar="ADDRESS", help="A running Dask scheduler to send runs to.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path),
-              help="A folder for the results: runs.csv and rows.csv.gz.")  # fmt: skip
+              help="A folder for the results: runs.csv, rows.csv.gz and the weights "
+                   "that figures show.")  # fmt: skip
 def grid(
     names: tuple[str, ...],
     size: str,
@@ -224,7 +225,9 @@ def grid(
         cluster.compute(runs, sets or TESTS, scheduler=scheduler or "", workers=workers or 0)
     rows = results(runs, sets or TESTS)
     if out:
-        reference.save(out, rows, origins(runs))
+        shown = [run for run in runs if is_shown(run)]
+        models = {entry.name: trained(run).model for run, entry in entries(shown).items()}
+        reference.save(out, rows, origins(runs), models)
     click.echo(f"{rows['run'].nunique()} runs, {len(rows)} rows{f' in {out}' if out else ''}")
 
 

@@ -11,6 +11,12 @@ AUTHORS_TV2 = 1e-8 * 64 * 128**2  # times a mean over crops' pixels: their sum i
 SIZES: dict[str, dict[str, Any]] = {
     "smoke": {"steps": 4, "batch_size": 2},
     "reduced": {"steps": 2000, "train_set": "BSDS500"},
+    "full": {"steps": 30000, "train_set": "BSDS500-T91", "size": "paper"},  # for a GPU
+}
+PUBLISHED: dict[str, dict[str, Any]] = {  # of size "full", besides the recipe and the crops
+    "vdsr": {"channels": "luma", "batch_size": 64, "learning_rate": 0.1},
+    "edsr": {"batch_size": 16, "learning_rate": 1e-4},
+    "espcn": {"channels": "luma", "batch_size": 16, "learning_rate": 0.01},
 }
 OFFICIAL: dict[str, Any] = {
     "size": "paper",
@@ -66,8 +72,17 @@ def official(size: str, seeds: Sequence[int] = range(8)) -> list[Run]:
     ]
 
 
+def is_shown(run: Run) -> bool:
+    """Whether figures show the run's model: VDSR's pair at x2 and at x3, as in the paper."""
+    shown = run.model == "vdsr" and run.scale in (2, 3) and run.loss in ("l2", "l2+gv")
+    return shown and run.seed == 0 and run.recipe != "official"
+
+
 def _run(size: str, *, model: str = "vdsr", scale: int = 2, loss: str, seed: int) -> Run:
     fields = {"size": "paper" if model == "espcn" else "reduced"} | SIZES[size]
+    if size == "full":
+        crops = {"vdsr": 41 // scale * scale, "edsr": 48 * scale, "espcn": 17 * scale}
+        fields |= PUBLISHED[model] | {"recipe": f"published-{model}", "crop_size": crops[model]}
     run = Run(model=model, scale=scale, loss=loss, seed=seed, gv_weight=AUTHORS_GV, **fields)
     if loss.endswith("+tv2"):
         pixels = run.batch_size * run.crop_size**2

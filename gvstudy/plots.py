@@ -24,6 +24,7 @@ COLOURS = {
     "ssim": _SAFE[4],
     "ssim+gv": _SAFE[6],
 }
+SCALE_COLOURS = {2: _SAFE[0], 3: _SAFE[1], 4: _SAFE[2]}
 MARK = _SAFE[1]  # what marks a place in a picture
 
 
@@ -133,13 +134,41 @@ def choices(measured: pd.DataFrame) -> Figure:
     figure, ax = plt.subplots(figsize=(6.5, 3.4))
     ax.axvline(0, color="0.7", linewidth=1)
     places = np.arange(len(worth))
-    for offset, (scale, shade, marker) in zip(
-        (0.2, 0, -0.2), ((2, _SAFE[0], "o"), (3, _SAFE[1], "s"), (4, _SAFE[2], "^")), strict=True
+    for offset, marker, (scale, shade) in zip(
+        (0.2, 0, -0.2), "os^", SCALE_COLOURS.items(), strict=True
     ):
         ax.scatter(worth[scale], places + offset, color=shade, marker=marker, label=f"x{scale}")
     ax.set_yticks(places, worth.index)
     ax.set_xlabel('PSNR of bicubic, difference to "standard" (dB)')
     ax.legend(frameon=False)
+    sns.despine(figure)
+    return figure
+
+
+def forest(effects: pd.DataFrame, label: str) -> Figure:
+    """Differences with their intervals, a panel a model, a line a scale and set.
+
+    `effects` is what `statistics.tabulate` gives, and may have a column `paper`. The dot is the
+    mean, the bar the interval over images, ticks the seeds' own means, a cross the paper's figure.
+    """
+    models = effects.index.unique("model")
+    cells = list(dict.fromkeys(effects.index.droplevel("model")))
+    figure, axes = plt.subplots(
+        1, len(models), figsize=(3.6 * len(models), 0.27 * len(cells) + 1.3), sharey=True
+    )
+    for ax, model in zip(np.atleast_1d(axes), models, strict=True):
+        ax.axvline(0, color="0.6", linewidth=1, zorder=0)
+        for place, cell in enumerate(cells):
+            row = effects.loc[(model, *cell)]
+            hue = SCALE_COLOURS[cell[0]]
+            ax.plot(row["images"], (place, place), color=hue, linewidth=2, alpha=0.6)
+            ax.scatter(row["by_seed"], [place] * len(row["by_seed"]), color=hue, marker="|", s=60)
+            ax.scatter(row["mean"], place, color=hue, s=28, zorder=3)
+            if "paper" in row:
+                ax.scatter(row["paper"], place, color="black", marker="x", s=22, zorder=3)
+        ax.set(title=model, xlabel=label)
+    np.atleast_1d(axes)[0].set_yticks(range(len(cells)), [f"x{s} {name}" for s, name in cells])
+    np.atleast_1d(axes)[0].invert_yaxis()
     sns.despine(figure)
     return figure
 

@@ -19,6 +19,8 @@ class Recipe:
     momentum: float = 0.0  # of SGD
     weight_decay: float = 0.0
     clip: float = 0.0  # the largest norm of the gradient; 0 for no limit
+    clip_step: float = 0.0  # the largest step of plain descent, in any weight; 0 for no limit
+    summed: bool = False  # the loss is half its sum over a crop's pixels, not their mean
     milestones: tuple[float, ...] = ()  # shares of the run after which the rate drops; none: cycle
     drop: float = 0.1  # factor at a milestone
     turned: bool = True  # crops are flipped and turned at random
@@ -39,6 +41,29 @@ RECIPES = {
         milestones=(1 / 3, 2 / 3),
         turned=False,
         shuffled=True,
+    ),
+    "published-vdsr": Recipe(
+        source="Kim et al. (2016): 80 epochs, a tenth every 20, gradients clipped to theta over "
+        "the learning rate; theta isn't told, .01 is ours",
+        optimizer="sgd",
+        momentum=0.9,
+        weight_decay=1e-4,
+        clip_step=0.01,
+        summed=True,
+        milestones=(1 / 4, 2 / 4, 3 / 4),
+    ),
+    "published-edsr": Recipe(
+        source="Lim et al. (2017) and their code: 300,000 steps, halved after 200,000",
+        optimizer="adam",
+        milestones=(2 / 3,),
+        drop=0.5,
+    ),
+    "published-espcn": Recipe(
+        source="Shi et al. (2016): from .01 to .0001 as the loss settles; neither optimiser nor "
+        "moments are told, Adam and thirds are ours",
+        optimizer="adam",
+        milestones=(1 / 3, 2 / 3),
+        turned=False,
     ),
 }
 

@@ -1,20 +1,33 @@
 """Results kept with the project: each run's description and origin, and its rows by image."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+from safetensors.torch import load as load_weights
+from safetensors.torch import save_file
+from torch import nn
 
+from gvstudy import study
 from gvstudy.evaluation import METRICS
 from gvstudy.files import package_data, replacing
+from gvstudy.grids import GRIDS, SIZES, TESTS
+from gvstudy.models import build_model
 
-RUNS, ROWS = "runs.csv", "rows.csv.gz"
+RUNS, ROWS, FRESH = "runs.csv", "rows.csv.gz", "fresh:"
 _KEYS = ["run", "set", "image"]
 
 
-def save(folder: Path, rows: pd.DataFrame, origins: pd.DataFrame) -> None:
+def save(
+    folder: Path,
+    rows: pd.DataFrame,
+    origins: pd.DataFrame,
+    models: Mapping[str, nn.Module] | None = None,
+) -> None:
     """Write results as `study.results` gives them, and `study.origins` of the same runs.
 
-    `runs.csv` has a row a run: its id, description and origin; `rows.csv.gz` one an image.
+    `runs.csv` has a row a run: its id, description and origin; `rows.csv.gz` one an image. The
+    `models`, by run id, are those that figures show; half precision is enough for that.
     """
     described = rows.drop(columns=["set", "image", *METRICS]).drop_duplicates("run")
     runs = described.merge(origins, on="run", validate="one_to_one").sort_values("run")
@@ -23,22 +36,52 @@ def save(folder: Path, rows: pd.DataFrame, origins: pd.DataFrame) -> None:
         runs.to_csv(temporary, index=False)
     with replacing(folder / ROWS) as temporary:
         figures.to_csv(temporary, index=False, compression={"method": "gzip", "mtime": 0})
+    for run, model in (models or {}).items():
+        weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+        with replacing(folder / f"{run}.safetensors") as temporary:
+            save_file(weights, temporary)
 
 
-def load(name: str) -> pd.DataFrame:
-    """The kept results of that name, as `study.results` gives fresh ones, with their origins.
+def load(name: str, grids: Sequence[str] = (), sets: Sequence[str] = TESTS) -> pd.DataFrame:
+    """The kept results of that name, with their origins; or fresh ones.
 
-    Raises ValueError for an unknown name.
+    `fresh:SIZE`, such as "fresh:reduced", stands for the runs of the named `grids` in that size,
+    measured on `sets`: what isn't in the store of runs is computed here. Raises ValueError for an
+    unknown name.
     """
+    if name.startswith(FRESH):
+        size = name.removeprefix(FRESH)
+        if size not in SIZES:
+            raise ValueError(f"unknown size in {name!r}; known: {', '.join(SIZES)}")
+        runs = [run for grid in grids for run in GRIDS[grid](size)]
+        return study.results(runs, sets).merge(study.origins(runs), on="run")
     kept = package_data("reference")
     known = sorted(entry.name for entry in kept.iterdir() if (entry / RUNS).is_file())
     if name not in known:
-        raise ValueError(f"unknown reference results {name!r}; known: {', '.join(known)}")
+        raise ValueError(
+            f"unknown results {name!r}; known: {', '.join(known)}, and {FRESH}SIZE with a size of "
+            f"{', '.join(SIZES)}"
+        )
     with (kept / name / RUNS).open("rb") as file:
-        runs = pd.read_csv(file)
+        about_runs = pd.read_csv(file)
     with (kept / name / ROWS).open("rb") as file:
         rows = pd.read_csv(file, compression="gzip", dtype={"image": str})
-    return rows.merge(runs, on="run", validate="many_to_one")
+    return rows.merge(about_runs, on="run", validate="many_to_one")
+
+
+def load_model(name: str, run: pd.Series) -> nn.Module:
+    """A kept run's model, ready to use; `run` is a row of what `load(name)` gave.
+
+    Raises ValueError for a run whose weights aren't kept.
+    """
+    weights = package_data(f"reference/{name}/{run['run']}.safetensors")
+    if not weights.is_file():
+        raise ValueError(f"the weights of run {run['run']} are not among the results {name!r}")
+    options = {option: run[option] for option in ("size", "channels", "upsample")}
+    model = build_model(run["model"], int(run["scale"]), **options)
+    kept = load_weights(weights.read_bytes())
+    model.load_state_dict({name: value.float() for name, value in kept.items()})
+    return model.eval()
 
 
 def about(results: pd.DataFrame) -> str:

@@ -6,8 +6,8 @@ images agree. So the test and its interval are over seeds; the interval over ima
 over seeds, says how far the result holds for other pictures.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,9 @@ LEVEL = 0.05  # of every test; intervals cover 1 - LEVEL
 FEWEST_SEEDS = {"official": 8}  # of a verdict, by recipe; its seeds differ most
 SEEDS = 6  # of a verdict, with every other recipe
 FEWEST_IMAGES = 6  # five can't reach p < .0625 in a test of signs, so Set5 only describes
-PAIR = ["model", "scale", "set", "image", "seed"]
+CELL = ["model", "scale", "set"]
+PAIR = [*CELL, "image", "seed"]
+Cell = tuple[str, int, str]
 
 
 @dataclass(frozen=True)
@@ -51,17 +53,51 @@ def differences(ours: pd.DataFrame, base: pd.DataFrame, metric: str) -> pd.DataF
 def effect(difference: pd.DataFrame, margin: float) -> Effect:
     """The effect that `differences` show; a difference within +-`margin` counts as none."""
     by_image, by_seed = difference.mean(axis=1).to_numpy(), difference.mean(axis=0).to_numpy()
-    low = stats.ttest_1samp(by_seed, -margin, alternative="greater").pvalue
-    high = stats.ttest_1samp(by_seed, margin, alternative="less").pvalue
+    low, high = _p(by_seed, -margin, "greater"), _p(by_seed, margin, "less")
     return Effect(
         mean=float(by_image.mean()),
         images=_bootstrap(by_image),
         seeds=_t_interval(by_seed),
-        p=float(stats.ttest_1samp(by_seed, 0).pvalue),
-        p_apart=float(max(low, high)),
+        p=_p(by_seed, 0, "two-sided"),
+        p_apart=max(low, high),
         by_seed=tuple(float(value) for value in by_seed),
         image_count=len(by_image),
     )
+
+
+def compare(ours: pd.DataFrame, base: pd.DataFrame, metric: str) -> dict[Cell, Effect]:
+    """The effect of ours against base in every model, scale and set.
+
+    A seed that a cell hasn't, or whose run diverged in either arm, drops out of it. A metric that
+    has no margin in `MARGINS` can't be found equivalent.
+    """
+    found = differences(ours, base, metric)
+    cells = {cell: some.dropna(axis=1, how="all") for cell, some in found.groupby(level=CELL)}
+    return {cell: effect(some, MARGINS.get(metric, 0)) for cell, some in cells.items()}
+
+
+def judge(primary: Mapping[Cell, Effect], recipe: str = "tuned") -> dict[Cell, str]:
+    """The verdicts on a claim's primary hypotheses, corrected by Holm for being several."""
+    corrected = holm([found.p for found in primary.values()])
+    pairs = zip(primary.items(), corrected, strict=True)
+    return {cell: verdict(found, p, recipe) for (cell, found), p in pairs}
+
+
+def tabulate(effects: Mapping[Cell, Effect]) -> pd.DataFrame:
+    """Effects as a table: a row a cell, a column a field of `Effect`."""
+    index = pd.MultiIndex.from_tuples(effects, names=CELL)
+    return pd.DataFrame([asdict(found) for found in effects.values()], index=index)
+
+
+def means(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Mean, `low` and `high` (t-interval over seeds) and number of `seeds`, by cell and loss."""
+    by_seed = rows.groupby([*CELL, "loss", "seed"])[metric].mean()
+
+    def told(values: pd.Series) -> pd.Series:
+        low, high = _t_interval(values.to_numpy())
+        return pd.Series({"mean": values.mean(), "low": low, "high": high, "seeds": len(values)})
+
+    return by_seed.groupby(level=[*CELL, "loss"]).apply(told).unstack()
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -94,6 +130,13 @@ def verdict(found: Effect, p: float, recipe: str = "tuned") -> str:
     if agree and outside:
         return "consistent with" if found.mean > 0 else "against"
     return "undecided"
+
+
+def _p(values: np.ndarray, mean: float, alternative: str) -> float:
+    """Student's test of that mean; 1 for a single value, which speaks against nothing."""
+    if len(values) < 2:
+        return 1.0
+    return float(stats.ttest_1samp(values, mean, alternative=alternative).pvalue)
 
 
 def _t_interval(values: np.ndarray) -> tuple[float, float]:

@@ -83,6 +83,7 @@ def train(
     )
     optimizer, schedule = build_optimizer(recipe, model.parameters(), run.learning_rate, run.steps)
     half = run.arithmetic == "bfloat16"
+    pixels = run.crop_size**2 / 2 if recipe.summed else 1
     generator = torch.Generator().manual_seed(run.seed)
     history: list[dict[str, float]] = []
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
@@ -108,13 +109,16 @@ def train(
                 with torch.autocast(device.type, torch.bfloat16, enabled=half):
                     sr = model(lr)
                 terms = list(loss.terms(sr.float(), hr).values())
+                learning_rate = float(schedule.get_last_lr()[0])
                 optimizer.zero_grad()
-                sum(terms[1:], start=terms[0]).backward()
+                (pixels * sum(terms[1:], start=terms[0])).backward()
                 if recipe.clip:
                     torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+                if recipe.clip_step:
+                    largest = recipe.clip_step / learning_rate
+                    torch.nn.utils.clip_grad_value_(model.parameters(), largest)
                 optimizer.step()
                 recent.append([term.detach() for term in terms])
-                learning_rate = float(schedule.get_last_lr()[0])
                 schedule.step()
                 bar.update()
             done = due

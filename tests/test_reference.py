@@ -4,6 +4,7 @@ import dataclasses
 from itertools import product
 
 import pytest
+import torch
 
 from gvstudy import Run, reference, study
 from gvstudy.grids import AUTHORS_TV2, GRIDS, table1, table2
@@ -15,7 +16,9 @@ def kept(store, tmp_path, monkeypatch):
     tiny = Run(model="espcn", steps=3, batch_size=2, crop_size=24)
     runs = [tiny, dataclasses.replace(tiny, loss="l2+gv")]
     fresh = study.results(runs, ["builtin-valid"], progress=False)
-    reference.save(tmp_path / "reference" / "tiny", fresh, study.origins(runs))
+    (entry,) = study.entries(runs[:1]).values()
+    models = {entry.name: study.trained(runs[0]).model}
+    reference.save(tmp_path / "reference" / "tiny", fresh, study.origins(runs), models)
     monkeypatch.setattr(reference, "package_data", lambda name: tmp_path / name)
     return fresh
 
@@ -46,8 +49,32 @@ def test_kept_twice_it_is_the_same_file(tmp_path):
 
 @pytest.mark.usefixtures("kept")
 def test_unknown_results_list_the_known():
-    with pytest.raises(ValueError, match="'full'; known: tiny"):
+    with pytest.raises(ValueError, match="'full'; known: tiny, and fresh:SIZE with a size of smok"):
         reference.load("full")
+    with pytest.raises(ValueError, match="size in 'fresh:tiny'; known: smoke, reduced, full"):
+        reference.load("fresh:tiny")
+
+
+@pytest.mark.usefixtures("store")
+def test_fresh_results_read_like_kept_ones(kept, monkeypatch):
+    tiny = Run(model="espcn", steps=3, batch_size=2, crop_size=24)
+    monkeypatch.setitem(GRIDS, "tiny", lambda size: [tiny] if size == "smoke" else [])
+    rows = reference.load("fresh:smoke", ["tiny"], ["builtin-valid"])
+    assert set(rows) == set(reference.load("tiny")) - {"gv_weight", "patch_size", "padding"}
+    assert rows["psnr_y"].to_list() == kept.loc[kept["loss"] == "l2", "psnr_y"].to_list()
+
+
+@pytest.mark.usefixtures("kept")
+def test_kept_weights_are_the_model_s_to_half_precision():
+    rows = reference.load("tiny").drop_duplicates("run").set_index("loss", drop=False)
+    model = reference.load_model("tiny", rows.loc["l2"])
+    tiny = Run(model="espcn", steps=3, batch_size=2, crop_size=24)
+    lr = torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(0))
+    theirs = study.trained(tiny).model(lr)
+    assert torch.allclose(model(lr), theirs, atol=2e-3)
+    assert not torch.equal(model(lr), theirs)
+    with pytest.raises(ValueError, match=r"weights of run .* are not among the results"):
+        reference.load_model("tiny", rows.loc["l2+gv"])
 
 
 def test_the_tables_have_all_their_cells():

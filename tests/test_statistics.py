@@ -55,6 +55,38 @@ def test_one_seed_has_no_interval_and_no_verdict():
     assert s.verdict(found, found.p) == "consistent with"
 
 
+def test_cells_are_compared_apart_and_a_diverged_seed_drops_out():
+    base, ours = np.zeros((6, 3)), np.full((6, 3), 0.2) + np.array([0.0, 0.01, 0.02])
+    ours[:, 1] = np.nan  # a run that diverged
+    signs = {"A": 1, "B": -1}
+    found = s.compare(
+        pd.concat([rows(sign * ours, "l2+gv").assign(set=name) for name, sign in signs.items()]),
+        pd.concat([rows(base).assign(set=name) for name in signs]),
+        "psnr_y",
+    )
+    assert list(found) == [("vdsr", 2, "A"), ("vdsr", 2, "B")]
+    assert found["vdsr", 2, "A"].by_seed == pytest.approx((0.2, 0.22))
+    assert s.judge(found) == {
+        ("vdsr", 2, "A"): "consistent with", ("vdsr", 2, "B"): "against",
+    }  # fmt: skip
+    table = s.tabulate(found)
+    assert table.loc[("vdsr", 2, "B"), "mean"] == pytest.approx(-0.21)
+    assert table.index.names == s.CELL
+
+
+def test_several_hypotheses_are_judged_more_strictly():
+    one = s.effect(table(100, 6, mean=0.2, seed_noise=0.35, image_noise=0.1), 0.05)
+    assert 0.01 < one.p < 0.05
+    assert s.judge({("vdsr", 2, "A"): one}) == {("vdsr", 2, "A"): "confirmed"}
+    many = {("vdsr", 2, str(i)): one for i in range(6)}
+    assert set(s.judge(many).values()) == {"undecided"}
+
+
+def test_means_by_hand():
+    found = s.means(rows(np.array([[30.0, 31.0], [20.0, 23.0]])), "psnr_y").loc["vdsr", 2, "T"]
+    assert found.loc["l2"].to_list() == pytest.approx([26, 26 - 12.706, 26 + 12.706, 2], abs=1e-2)
+
+
 def test_holm_by_hand():
     assert s.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 

@@ -230,6 +230,39 @@ def test_an_official_run_goes_on_to_the_same_end(tmp_path, interrupt_at):
     assert whole.equals(history)
 
 
+@pytest.mark.parametrize(
+    ("model", "rate"), [("vdsr", 0.1), ("edsr", 1e-4), ("espcn", 0.01)], ids=lambda v: str(v)
+)
+def test_a_published_run_learns(model, rate):
+    fields = {"recipe": f"published-{model}", "learning_rate": rate, "channels": "luma"}
+    _, history = run_to_end(dataclasses.replace(TINY, model=model, steps=60, **fields))
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+    assert history["learning_rate"].iloc[-1] < rate
+
+
+def test_no_step_moves_a_weight_farther_than_the_recipe_lets_it():
+    run = dataclasses.replace(TINY, model="vdsr", recipe="published-vdsr", steps=3)
+    run = dataclasses.replace(run, learning_rate=0.1)
+    ends, start = weights(run_to_end(run)[0]), weights(tr.initial_model(run))
+    limit = tr.RECIPES[run.recipe].clip_step
+    # Momentum .9 adds up what three clipped steps may be; weight decay takes next to nothing.
+    farthest = limit * ((1 + 0.9 + 0.81) + (1 + 0.9) + 1)
+    assert 0.5 * limit < (ends - start).abs().max() < farthest + 1e-4
+
+
+def test_half_the_sum_is_the_mean_at_a_higher_rate(monkeypatch):
+    plain = tr.RECIPES["official"]
+    plain = dataclasses.replace(plain, clip=0, weight_decay=0, milestones=(0.5,))
+    summed = dataclasses.replace(plain, summed=True)
+    monkeypatch.setitem(tr.RECIPES, "plain", plain)
+    monkeypatch.setitem(tr.RECIPES, "summed", summed)
+    run = dataclasses.replace(TINY, steps=5, learning_rate=1e-4, recipe="summed")
+    other = dataclasses.replace(run, recipe="plain", learning_rate=1e-4 * TINY.crop_size**2 / 2)
+    one, two = (weights(run_to_end(r)[0]) for r in (run, other))
+    assert torch.allclose(one, two, atol=1e-6)
+    assert not torch.allclose(one, weights(tr.initial_model(run)), atol=1e-4)
+
+
 def test_a_crop_that_the_patch_does_not_divide_is_fine():
     run = dataclasses.replace(TINY, crop_size=28, loss="l2+gv", steps=3)
     assert run_to_end(run)[1]["regulariser"].iloc[-1] > 0
