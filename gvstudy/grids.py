@@ -8,6 +8,9 @@ from gvstudy.runs import Run
 BASES = {"vdsr": "l2", "edsr": "l1", "espcn": "l2"}  # each model's own pixel loss
 AUTHORS_GV = 0.01
 AUTHORS_TV2 = 1e-8 * 64 * 128**2  # times a mean over crops' pixels: their sum is over 64 x 128^2
+FACTORS = (0.01, 0.1, 1, 10)  # of the authors' weights: what is tried for every pixel loss
+TRIAL_SEED = 100  # of the trials that weights are chosen by; no result has it
+TRIAL_SET = "BSDS500-valid"  # the pictures that decide
 SIZES: dict[str, dict[str, Any]] = {
     "smoke": {"steps": 4, "batch_size": 2},
     "reduced": {"steps": 2000, "train_set": "BSDS500"},
@@ -54,6 +57,19 @@ def table2(size: str, seeds: Sequence[int] = (0, 1, 2)) -> list[Run]:
     ]
 
 
+def weights(size: str) -> list[Run]:
+    """The trials that TV's and GV's weights are chosen by: as many for each with each pixel loss.
+
+    They are to be measured on `TRIAL_SET`.
+    """
+    return [
+        _run(size, loss=f"{pixel}+{added}", seed=TRIAL_SEED, factor=factor)
+        for factor in FACTORS
+        for pixel in ("l2", "l1", "ssim")
+        for added in ("tv2", "gv")
+    ]
+
+
 def headline(size: str, seeds: Sequence[int] = range(6)) -> list[Run]:
     """The pair that a verdict hangs on: VDSR at x2, L2 and L2 + GV."""
     return [_run(size, loss=loss, seed=seed) for seed in seeds for loss in ("l2", "l2+gv")]
@@ -78,15 +94,19 @@ def is_shown(run: Run) -> bool:
     return shown and run.seed == 0 and run.recipe != "official"
 
 
-def _run(size: str, *, model: str = "vdsr", scale: int = 2, loss: str, seed: int) -> Run:
+def _run(
+    size: str, *, model: str = "vdsr", scale: int = 2, loss: str, seed: int, factor: float = 1
+) -> Run:
+    """A run of the tables; the regulariser has the authors' weight times `factor`."""
     fields = {"size": "paper" if model == "espcn" else "reduced"} | SIZES[size]
     if size == "full":
         crops = {"vdsr": 41 // scale * scale, "edsr": 48 * scale, "espcn": 17 * scale}
         fields |= PUBLISHED[model] | {"recipe": f"published-{model}", "crop_size": crops[model]}
-    run = Run(model=model, scale=scale, loss=loss, seed=seed, gv_weight=AUTHORS_GV, **fields)
+    weight = AUTHORS_GV * factor
+    run = Run(model=model, scale=scale, loss=loss, seed=seed, gv_weight=weight, **fields)
     if loss.endswith("+tv2"):
         pixels = run.batch_size * run.crop_size**2
-        return Run(**(vars(run) | {"tv_weight": AUTHORS_TV2 / pixels}))
+        return Run(**(vars(run) | {"tv_weight": AUTHORS_TV2 * factor / pixels}))
     return run
 
 
@@ -95,4 +115,5 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
     "table1": table1,
     "table2": table2,
     "official": official,
+    "weights": weights,
 }

@@ -159,13 +159,19 @@ def test_a_grid_from_the_command_line(tmp_path):
     result = gvstudy("grid", "headline", *options)
     assert result.exit_code == 0, result.output
     assert "12 runs, 24 rows" in result.output
-    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"runs.csv", "rows.csv.gz"}
+    kept = sorted(path.name for path in (tmp_path / "kept").iterdir())
+    weights = [name for name in kept if name.endswith(".safetensors")]
+    assert kept == sorted(["rows.csv.gz", "runs.csv", *weights])
+    assert len(weights) == 2  # the pair that figures show
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["table3"], "'table3' is not one of 'headline', 'official', 'table1', 'table2'"),
+        (
+            ["table3"],
+            "'table3' is not one of 'headline', 'official', 'table1', 'table2', 'weights'",
+        ),
         (["table1", "--size", "huge"], "'huge' is not one of"),
         (["table1", "--size", "smoke", "--test-set", "Set6"], "unknown data set 'Set6'; known"),
         (["table1", "--workers", "0"], "0 is not in the range"),

@@ -1,6 +1,7 @@
 """Results kept with the project read back as they were; grids hold what the tables need."""
 
 import dataclasses
+from collections import Counter
 from itertools import product
 
 import pytest
@@ -87,6 +88,36 @@ def test_the_tables_have_all_their_cells():
     assert len(table2("reduced")) == 3 * 9
     together = {run for name in ("headline", "table1", "table2") for run in GRIDS[name]("reduced")}
     assert len(together) == 81
+
+
+def test_every_pixel_loss_gets_as_many_trials_of_tv_as_of_gv():
+    trials = GRIDS["weights"]("reduced")
+    counts = Counter(run.loss for run in trials)
+    assert counts == dict.fromkeys(
+        [f"{pixel}+{added}" for pixel in ("l2", "l1", "ssim") for added in ("tv2", "gv")], 4
+    )
+    seeds = {run.seed for name in ("headline", "table2", "official") for run in GRIDS[name]("full")}
+    assert not seeds & {run.seed for run in trials}
+    authors = {run.loss: run for run in table2("reduced")}
+    for run in trials:
+        own = authors[run.loss]
+        weight = "gv_weight" if run.loss.endswith("gv") else "tv_weight"
+        assert getattr(run, weight) / getattr(own, weight) == pytest.approx(
+            {0: 0.01, 1: 0.1, 2: 1, 3: 10}[trials.index(run) // 6]
+        )
+
+
+def test_size_full_is_trained_as_published():
+    runs = table1("full", seeds=[0])
+    assert {(run.model, run.recipe) for run in runs} == {
+        (model, f"published-{model}") for model in ("vdsr", "edsr", "espcn")
+    }
+    assert {run.size for run in runs} == {"paper"}
+    assert {(r.scale, r.crop_size) for r in runs if r.model == "edsr"} == {
+        (2, 96),
+        (3, 144),
+        (4, 192),
+    }
 
 
 def test_the_authors_tv_weighs_the_same_against_the_mean():
