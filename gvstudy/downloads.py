@@ -28,8 +28,10 @@ def fetch(name: str, *, progress: bool = True) -> Path:
         raise ValueError(f"{name} needs no download")
     if is_there(name):
         return set_folder(entry["folders"][0])
-    target = downloads_folder() / entry["folders"][0]
-    by_hand = f"by hand: put its {entry['count']} pictures into {target}"
+    targets = [downloads_folder() / folder for folder in entry["folders"]]
+    target = targets[0]
+    count = f"{entry['count']} " if len(targets) == 1 else ""  # of several some stay out
+    by_hand = f"by hand: put its {count}pictures into {' and '.join(map(str, targets))}"
     if "archive" not in entry:
         raise ValueError(f"{name} has no server that can be relied on; {by_hand}")
     archive = archives()[entry["archive"]]

@@ -226,6 +226,8 @@ def test_sets_without_a_server(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "downloads_folder", lambda: tmp_path)
     with pytest.raises(ValueError, match=r"T91 has no server.*by hand: put its 91 pictures"):
         downloads.fetch("T91")
+    with pytest.raises(ValueError, match=r"put its pictures into .*BSDS500/train and .*BSDS500/te"):
+        downloads.fetch("BSDS500")
     with pytest.raises(ValueError, match="needs no download"):
         downloads.fetch("builtin-train")
     with pytest.raises(ValueError, match="'Set6'; known"):
