@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from gvstudy.files import replacing
 
@@ -24,7 +26,6 @@ COLOURS = {
     "ssim": _SAFE[4],
     "ssim+gv": _SAFE[6],
 }
-SCALE_COLOURS = {2: _SAFE[0], 3: _SAFE[1], 4: _SAFE[2]}
 MARK = _SAFE[1]  # what marks a place in a picture
 
 
@@ -134,8 +135,8 @@ def choices(measured: pd.DataFrame) -> Figure:
     figure, ax = plt.subplots(figsize=(6.5, 3.4))
     ax.axvline(0, color="0.7", linewidth=1)
     places = np.arange(len(worth))
-    for offset, marker, (scale, shade) in zip(
-        (0.2, 0, -0.2), "os^", SCALE_COLOURS.items(), strict=True
+    for offset, (scale, shade, marker) in zip(
+        (0.2, 0, -0.2), ((2, _SAFE[0], "o"), (3, _SAFE[1], "s"), (4, _SAFE[2], "^")), strict=True
     ):
         ax.scatter(worth[scale], places + offset, color=shade, marker=marker, label=f"x{scale}")
     ax.set_yticks(places, worth.index)
@@ -146,29 +147,38 @@ def choices(measured: pd.DataFrame) -> Figure:
 
 
 def forest(effects: pd.DataFrame, label: str) -> Figure:
-    """Differences with their intervals, a panel a model, a line a scale and set.
+    """Differences with their intervals, a panel for the first level of the index, a line a row.
 
     `effects` is what `statistics.tabulate` gives, and may have a column `paper`. The dot is the
     mean, the bar the interval over images, ticks the seeds' own means, a cross the paper's figure.
     """
-    models = effects.index.unique("model")
-    cells = list(dict.fromkeys(effects.index.droplevel("model")))
-    figure, axes = plt.subplots(
-        1, len(models), figsize=(3.6 * len(models), 0.27 * len(cells) + 1.3), sharey=True
-    )
-    for ax, model in zip(np.atleast_1d(axes), models, strict=True):
+    panels = effects.index.unique(0)
+    lines = list(dict.fromkeys(effects.index.droplevel(0)))
+    hues = dict(zip(dict.fromkeys(line[0] for line in lines), _SAFE, strict=False))
+    size = (3.3 * len(panels) + 1, 0.26 * len(lines) + 1.3)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
+    for ax, panel in zip(axes[0], panels, strict=True):
         ax.axvline(0, color="0.6", linewidth=1, zorder=0)
-        for place, cell in enumerate(cells):
-            row = effects.loc[(model, *cell)]
-            hue = SCALE_COLOURS[cell[0]]
+        for place, line in enumerate(lines):
+            row, hue = effects.loc[(panel, *line)], hues[line[0]]
             ax.plot(row["images"], (place, place), color=hue, linewidth=2, alpha=0.6)
             ax.scatter(row["by_seed"], [place] * len(row["by_seed"]), color=hue, marker="|", s=60)
             ax.scatter(row["mean"], place, color=hue, s=28, zorder=3)
             if "paper" in row:
                 ax.scatter(row["paper"], place, color="black", marker="x", s=22, zorder=3)
-        ax.set(title=model, xlabel=label)
-    np.atleast_1d(axes)[0].set_yticks(range(len(cells)), [f"x{s} {name}" for s, name in cells])
-    np.atleast_1d(axes)[0].invert_yaxis()
+        ax.set(title=panel, xlabel=label)
+    names = [" ".join(f"x{p}" if isinstance(p, int) else str(p) for p in line) for line in lines]
+    axes[0, 0].set_yticks(range(len(lines)), names)
+    axes[0, 0].invert_yaxis()
+    grey: dict[str, Any] = {"color": "0.5", "linewidth": 0}
+    handles = [
+        Line2D([], [], label="mean", marker="o", **grey),
+        Line2D([], [], label="interval over images", **grey | {"linewidth": 2}),
+        Line2D([], [], label="a seed", marker="|", **grey),
+    ]
+    if "paper" in effects:
+        handles.append(Line2D([], [], label="the paper", marker="x", **grey | {"color": "black"}))
+    figure.legend(handles=handles, frameon=False, ncols=4, loc="outside upper center")
     sns.despine(figure)
     return figure
 

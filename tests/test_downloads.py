@@ -13,12 +13,12 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from gvstudy import data, downloads, load_images
+from gvstudy import Run, data, downloads, load_images, study
 from gvstudy.cli import main
 
 
-def png(seed):
-    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+def png(seed, side=8):
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
@@ -219,6 +219,27 @@ def test_an_interruption_leaves_nothing(tiny, tmp_path, monkeypatch):
             downloads.fetch("Tiny", progress=False)
     assert not left_behind(tmp_path)
     assert len(list(downloads.fetch("Tiny", progress=False).iterdir())) == 3
+
+
+def test_div2k_is_measured_as_soon_as_it_is_there(server, tmp_path, store, monkeypatch):
+    """Its archive's layout, with three small pictures, through fetching to rows by image."""
+    monkeypatch.delenv("GVSTUDY_DATA", raising=False)
+    for module in (data, downloads):
+        monkeypatch.setattr(module, "downloads_folder", lambda: tmp_path / "downloads")
+    names = ["0801", "0802", "0803"]
+    server.content = packed("zip", {f"DIV2K_valid_HR/{n}.png": png(int(n), 32) for n in names})
+    checksum = f"sha256:{hashlib.sha256(server.content).hexdigest()}"
+    archive = {"url": server.url("DIV2K_valid_HR.zip"), "checksum": checksum}
+    monkeypatch.setitem(data.archives(), "DIV2K_valid_HR", archive)
+    monkeypatch.setitem(data.registry()["DIV2K-valid"], "count", 3)
+    run = Run(model="espcn", steps=3, batch_size=2, crop_size=24)
+    with pytest.raises(ValueError, match="DIV2K_valid_HR is not here"):
+        study.results([run], ["DIV2K-valid"], progress=False)
+    assert not store.exists()
+    downloads.fetch("DIV2K-valid", progress=False)
+    rows = study.results([run], ["DIV2K-valid"], progress=False)
+    assert rows["image"].to_list() == names
+    assert rows["psnr_rgb"].between(0, 30).all()
 
 
 def test_sets_without_a_server(tmp_path, monkeypatch):
