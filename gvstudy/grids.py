@@ -60,12 +60,14 @@ def table2(size: str, seeds: Sequence[int] = (0, 1, 2)) -> list[Run]:
 def weights(size: str) -> list[Run]:
     """The trials that TV's and GV's weights are chosen by: as many for each with each pixel loss.
 
-    They are to be measured on `TRIAL_SET`.
+    They are to be measured on `TRIAL_SET`. The pixel losses alone are there to compare with.
     """
-    return [
+    pixels = ("l2", "l1", "ssim")
+    alone = [_run(size, loss=pixel, seed=TRIAL_SEED) for pixel in pixels]
+    return alone + [
         _run(size, loss=f"{pixel}+{added}", seed=TRIAL_SEED, factor=factor)
         for factor in FACTORS
-        for pixel in ("l2", "l1", "ssim")
+        for pixel in pixels
         for added in ("tv2", "gv")
     ]
 

@@ -91,7 +91,7 @@ def test_the_tables_have_all_their_cells():
 
 
 def test_every_pixel_loss_gets_as_many_trials_of_tv_as_of_gv():
-    trials = GRIDS["weights"]("reduced")
+    trials = [run for run in GRIDS["weights"]("reduced") if "+" in run.loss]
     counts = Counter(run.loss for run in trials)
     assert counts == dict.fromkeys(
         [f"{pixel}+{added}" for pixel in ("l2", "l1", "ssim") for added in ("tv2", "gv")], 4
