@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pandas as pd
+
 from gvstudy.runs import Run
 
 BASES = {"vdsr": "l2", "edsr": "l1", "espcn": "l2"}  # each model's own pixel loss
@@ -88,6 +90,13 @@ def official(size: str, seeds: Sequence[int] = range(8)) -> list[Run]:
         for seed in seeds
         for loss in ("l2", "l2+gv")
     ]
+
+
+def factors(rows: pd.DataFrame) -> pd.Series:
+    """By result row, the weight of its regulariser as a multiple of the authors'; 0 for none."""
+    gv = rows["gv_weight"] / AUTHORS_GV
+    tv = rows["tv_weight"] * rows["batch_size"] * rows["crop_size"] ** 2 / AUTHORS_TV2
+    return gv.fillna(tv).fillna(0).round(6)
 
 
 def is_shown(run: Run) -> bool:

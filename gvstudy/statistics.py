@@ -8,6 +8,7 @@ over seeds, says how far the result holds for other pictures.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ FEWEST_IMAGES = 6  # five can't reach p < .0625 in a test of signs, so Set5 only
 CELL = ["model", "scale", "set"]
 PAIR = [*CELL, "image", "seed"]
 Cell = tuple[str, int, str]
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
@@ -76,16 +78,18 @@ def compare(ours: pd.DataFrame, base: pd.DataFrame, metric: str) -> dict[Cell, E
     return {cell: effect(some, MARGINS.get(metric, 0)) for cell, some in cells.items()}
 
 
-def judge(primary: Mapping[Cell, Effect], recipe: str = "tuned") -> dict[Cell, str]:
+def judge(primary: Mapping[Key, Effect], recipe: str = "tuned") -> dict[Key, str]:
     """The verdicts on a claim's primary hypotheses, corrected by Holm for being several."""
     corrected = holm([found.p for found in primary.values()])
     pairs = zip(primary.items(), corrected, strict=True)
     return {cell: verdict(found, p, recipe) for (cell, found), p in pairs}
 
 
-def tabulate(effects: Mapping[Cell, Effect]) -> pd.DataFrame:
-    """Effects as a table: a row a cell, a column a field of `Effect`."""
-    index = pd.MultiIndex.from_tuples(effects, names=CELL)
+def tabulate(
+    effects: Mapping[tuple[Any, ...], Effect], names: Sequence[str] = CELL
+) -> pd.DataFrame:
+    """A row an effect and a column a field of `Effect`; `names` are those of the key's parts."""
+    index = pd.MultiIndex.from_tuples(effects, names=names)
     return pd.DataFrame([asdict(found) for found in effects.values()], index=index)
 
 
