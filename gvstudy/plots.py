@@ -156,7 +156,9 @@ def forest(effects: pd.DataFrame, label: str) -> Figure:
     lines = list(dict.fromkeys(effects.index.droplevel(0)))
     hues = dict(zip(dict.fromkeys(line[0] for line in lines), _SAFE, strict=False))
     size = (3.3 * len(panels) + 1, 0.26 * len(lines) + 1.3)
-    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=size, sharex=True, sharey=True, squeeze=False
+    )
     for ax, panel in zip(axes[0], panels, strict=True):
         ax.axvline(0, color="0.6", linewidth=1, zorder=0)
         for place, line in enumerate(lines):

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from gvstudy import Run, reference, study
-from gvstudy.grids import AUTHORS_TV2, GRIDS, table1, table2
+from gvstudy.evaluation import METRICS
+from gvstudy.grids import AUTHORS_TV2, GRIDS, TESTS, table1, table2
 
 
 @pytest.fixture
@@ -88,6 +89,40 @@ def test_the_tables_have_all_their_cells():
     assert len(table2("reduced")) == 3 * 9
     together = {run for name in ("headline", "table1", "table2") for run in GRIDS[name]("reduced")}
     assert len(together) == 81
+
+
+def test_the_kept_results_fill_both_tables():
+    """72 cells of Table 1 and 9 of Table 2, by at least three seeds, six for the headline pair."""
+    rows = reference.load("reduced")
+    by_set = rows.groupby(["model", "scale", "loss", "set"])["seed"].nunique()
+    expected = {(r.model, r.scale, r.loss) for r in (*table1("reduced"), *table2("reduced"))}
+    assert len(expected) == 18 + 9 - 2  # VDSR's pair at x2 is in both
+    cells = set(product(expected, TESTS))
+    assert {((model, scale, loss), name) for model, scale, loss, name in by_set.index} == cells
+    assert by_set.min() >= 3
+    assert by_set.loc["vdsr", 2, ["l2", "l2+gv"]].min() >= 6
+    counts = rows.groupby(["run", "set"])["image"].nunique().unstack()
+    assert (counts == [100, 14, 5, 20]).all(axis=None)
+    assert not rows[list(METRICS)].isna().any(axis=None)
+
+
+def test_the_kept_runs_are_those_of_the_grids():
+    kept = reference.load("reduced").drop_duplicates("run")
+    runs = {run for name in ("headline", "table1", "table2") for run in GRIDS[name]("reduced")}
+    fields = ["model", "scale", "loss", "seed", "size", "steps", "train_set", "recipe"]
+    assert set(kept[fields].itertuples(index=False, name=None)) >= {
+        tuple(run.description()[field] for field in fields) for run in runs
+    }
+    told = ["seconds", "revision", "torch", "python", "device", "threads"]
+    assert not kept[told].isna().any(axis=None)
+    assert not kept["revision"].str.contains("dirty").any()
+
+
+def test_the_shown_models_are_kept():
+    rows = reference.load("reduced").drop_duplicates("run")
+    pairs = rows[rows["model"].eq("vdsr") & rows["scale"].isin([2, 3]) & rows["seed"].eq(0)]
+    for _, run in pairs[pairs["loss"].isin(["l2", "l2+gv"])].iterrows():
+        assert reference.load_model("reduced", run)(torch.rand(1, 3, 8, 8)).isfinite().all()
 
 
 def test_every_pixel_loss_gets_as_many_trials_of_tv_as_of_gv():
