@@ -17,7 +17,7 @@ from gvstudy.downloads import fetch
 from gvstudy.evaluation import evaluate, super_resolve
 from gvstudy.files import project_folder, replacing
 from gvstudy.fingerprints import MISSING, OTHER, SAME, check
-from gvstudy.grids import GRIDS, TESTS, is_shown
+from gvstudy.grids import GRIDS, TESTS, first_seeds, is_shown
 from gvstudy.grids import SIZES as GRID_SIZES
 from gvstudy.images import KERNELS, SCALES, read, to_uint8, write
 from gvstudy.models import CHANNELS, MODELS, SIZES, build_model
@@ -195,6 +195,7 @@ def study(
 @main.command()
 @click.argument("names", nargs=-1, required=True, type=click.Choice(sorted(GRIDS)))
 @click.option("--size", default="reduced", show_default=True, type=click.Choice(sorted(GRID_SIZES)))
+@click.option("--seeds", type=click.IntRange(min=1), help="Only the first so many seeds.")
 @click.option("--test-set", "sets", multiple=True,
               help="A set to measure on; may be repeated.  [Set5, Set14, ...]")  # fmt: skip
 @click.option("--workers", type=click.IntRange(min=1), help="Processes to start on this machine.")
@@ -205,6 +206,7 @@ def study(
 def grid(
     names: tuple[str, ...],
     size: str,
+    seeds: int | None,
     sets: tuple[str, ...],
     workers: int | None,
     scheduler: str | None,
@@ -214,7 +216,7 @@ def grid(
 
     Started twice on one store, the two share the work.
     """
-    runs = [run for name in names for run in GRIDS[name](size)]
+    runs = [run for name in names for run in first_seeds(GRIDS[name](size), seeds)]
     if workers and scheduler:
         raise ValueError("--workers and --scheduler exclude each other")
     if workers or scheduler:

@@ -92,6 +92,12 @@ def official(size: str, seeds: Sequence[int] = range(8)) -> list[Run]:
     ]
 
 
+def first_seeds(grid: Sequence[Run], count: int | None) -> list[Run]:
+    """The runs of a grid that have one of its first so many seeds; None for all."""
+    seeds = sorted({run.seed for run in grid})[:count]
+    return [run for run in grid if run.seed in seeds]
+
+
 def factors(rows: pd.DataFrame) -> pd.Series:
     """By result row, the weight of its regulariser as a multiple of the authors'; 0 for none."""
     gv = rows["gv_weight"] / AUTHORS_GV

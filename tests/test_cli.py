@@ -1,5 +1,6 @@
 """The command: what it prints and writes, and how it refuses."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -175,6 +176,7 @@ def test_a_grid_from_the_command_line(tmp_path):
         (["table1", "--size", "huge"], "'huge' is not one of"),
         (["table1", "--size", "smoke", "--test-set", "Set6"], "unknown data set 'Set6'; known"),
         (["table1", "--workers", "0"], "0 is not in the range"),
+        (["table1", "--seeds", "0"], "0 is not in the range"),
         (["table1", "--workers", "1", "--scheduler", "tcp://x"], "exclude each other"),
     ],
 )
