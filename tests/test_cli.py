@@ -166,6 +166,13 @@ def test_a_grid_from_the_command_line(tmp_path):
     assert len(weights) == 2  # the pair that figures show
 
 
+def test_a_grid_s_first_seeds(store):
+    options = ("--size", "smoke", "--test-set", "builtin-valid", "--seeds", "1")
+    assert "2 runs, 4 rows" in gvstudy("grid", "official", *options).output
+    told = [json.loads(path.read_text())["run"] for path in store.glob("*/run.json")]
+    assert sorted((run["loss"], run["seed"]) for run in told) == [("l2", 0), ("l2+gv", 0)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
