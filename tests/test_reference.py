@@ -9,7 +9,7 @@ import torch
 
 from gvstudy import Run, reference, study
 from gvstudy.evaluation import METRICS
-from gvstudy.grids import AUTHORS_TV2, GRIDS, TESTS, table1, table2
+from gvstudy.grids import AUTHORS_TV2, CHOSEN, GRIDS, TESTS, TRIAL_SET, factors, table1, table2
 
 
 @pytest.fixture
@@ -140,6 +140,20 @@ def test_every_pixel_loss_gets_as_many_trials_of_tv_as_of_gv():
         assert getattr(run, weight) / getattr(own, weight) == pytest.approx(
             {0: 0.01, 1: 0.1, 2: 1, 3: 10}[trials.index(run) // 6]
         )
+
+
+def test_the_chosen_weights_are_those_of_the_trials():
+    trials = reference.load("weights")
+    assert set(trials["set"]) == {TRIAL_SET}
+    mean = trials.assign(factor=factors(trials)).groupby(["loss", "factor"])["psnr_y"].mean()
+    table = mean.unstack().drop(columns=0).loc[list(CHOSEN)]
+    assert table.notna().all(axis=None)
+    assert table.idxmax(axis=1).to_dict() == CHOSEN
+    runs = {(run.loss, run.gv_weight if "gv" in run.loss else run.tv_weight)
+            for run in GRIDS["chosen"]("reduced")}  # fmt: skip
+    tried = {(row.loss, row.gv_weight if "gv" in row.loss else row.tv_weight)
+             for row in trials.itertuples() if "+" in row.loss}  # fmt: skip
+    assert runs <= tried
 
 
 def test_size_full_is_trained_as_published():
