@@ -178,7 +178,7 @@ def test_a_grid_s_first_seeds(store):
     [
         (
             ["table3"],
-            "'table3' is not one of 'chosen', 'headline', 'official', 'table1', 'table2', 'weights'",
+            "'table3' is not one of 'chosen', 'headline', 'official', 'table1', 'table2', 'we",
         ),
         (["table1", "--size", "huge"], "'huge' is not one of"),
         (["table1", "--size", "smoke", "--test-set", "Set6"], "unknown data set 'Set6'; known"),
