@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
-from gvstudy.evaluation import brightness, cut, psnr, ssim
+from gvstudy.evaluation import brightness, cut, psnr, ssim, super_resolve
 from gvstudy.images import (
     as_saved,
     crop_to_multiple,
@@ -32,6 +32,14 @@ VARIANTS = {
     "paper, bilinear": "the paper's protocol with the kernel of its script",
 }
 
+MODEL_VARIANTS = {
+    "paper": "as the authors' script measures: bilinear LR, RGB, unrounded, with the border",
+    "bicubic LR": "the same, but LR made by bicubic, as the paper's text has it",
+    "border cut": "the same, but `scale` pixels cut",
+    "8 bits": "the same, but SR clamped and rounded",
+    "luma": "the same, but over luma",
+}
+
 
 def bicubic_in_many_ways(pictures: Mapping[str, Tensor], scale: int) -> pd.DataFrame:
     """A row an image and variant of `VARIANTS`: `image`, `scale`, `variant`, `psnr`, `ssim`.
@@ -46,6 +54,35 @@ def bicubic_in_many_ways(pictures: Mapping[str, Tensor], scale: int) -> pd.DataF
         for variant, (score, similarity) in _measure(hr, scale).items():
             row = {"image": name, "scale": scale, "variant": variant}
             rows.append(row | {"psnr": score, "ssim": similarity})
+    return pd.DataFrame(rows)
+
+
+def model_in_many_ways(
+    model: nn.Module, pictures: Mapping[str, Tensor], scale: int
+) -> pd.DataFrame:
+    """A row an image and variant of `MODEL_VARIANTS`: `image`, `scale`, `variant`, `psnr` (dB).
+
+    `model` enlarges LR images that bilinear made, as the authors' script trains it; `pictures` are
+    uint8 (C, H, W).
+    """
+    rows = []
+    for name, picture in pictures.items():
+        hr = crop_to_multiple(picture, scale)
+        real, luma = to_float(hr), to_luma(to_float(hr))
+        sr, other = (
+            super_resolve(model, make_lr(hr, scale, kernel)) for kernel in ("bilinear", "bicubic")
+        )
+        scores = {
+            "paper": psnr(sr, real),
+            "bicubic LR": psnr(other, real),
+            "border cut": psnr(cut(sr, scale), cut(real, scale)),
+            "8 bits": psnr(as_saved(sr), real),
+            "luma": psnr(to_luma(sr), luma),
+        }
+        rows += [
+            {"image": name, "scale": scale, "variant": variant, "psnr": score}
+            for variant, score in scores.items()
+        ]
     return pd.DataFrame(rows)
 
 

@@ -7,7 +7,13 @@ import torch
 from gvstudy import build_model, evaluate, load_images
 from gvstudy.files import package_data
 from gvstudy.images import to_uint8
-from gvstudy.yardstick import VARIANTS, bicubic_in_many_ways, published_bicubic
+from gvstudy.yardstick import (
+    MODEL_VARIANTS,
+    VARIANTS,
+    bicubic_in_many_ways,
+    model_in_many_ways,
+    published_bicubic,
+)
 
 PUBLISHED = pd.read_csv(package_data("paper/published_y_psnr_ssim.csv").open())
 PUBLISHED = PUBLISHED[PUBLISHED["model"] == "bicubic"]
@@ -69,3 +75,17 @@ def test_the_committed_measurements_are_true(name, count, scale):
     committed = committed.set_index(["image", "variant"]).loc[again.index]
     assert (again["psnr"] - committed["psnr"]).abs().max() < 1e-3
     assert (again["ssim"] - committed["ssim"]).abs().max() < 1e-4
+
+
+def test_a_model_in_many_ways():
+    """Of bilinear enlargement, whose figure under the paper's protocol is known otherwise."""
+    pictures = load_images("builtin-valid")
+    model = build_model("bicubic", 2, upsample="bilinear")
+    rows = model_in_many_ways(model, pictures, 2)
+    table = rows.pivot(index="image", columns="variant", values="psnr")
+    assert set(table) == set(MODEL_VARIANTS)
+    known = bicubic_in_many_ways(pictures, 2).pivot(index="image", columns="variant", values="psnr")
+    assert table["paper"].to_list() == pytest.approx(known["paper, bilinear"].to_list())
+    assert (table["luma"] > table["paper"]).all()
+    assert (table["bicubic LR"] > table["paper"]).all()  # bilinear LR is blurred twice
+    assert (table["8 bits"] - table["paper"]).abs().max() < 0.02
