@@ -171,7 +171,7 @@ def forest(effects: pd.DataFrame, label: str) -> Figure:
         ax.set(title=panel, xlabel=label)
     names = [" ".join(f"x{p}" if isinstance(p, int) else str(p) for p in line) for line in lines]
     axes[0, 0].set_yticks(range(len(lines)), names)
-    axes[0, 0].invert_yaxis()
+    axes[0, 0].set_ylim(len(lines) - 0.5, -0.5)
     grey: dict[str, Any] = {"color": "0.5", "linewidth": 0}
     handles = [
         Line2D([], [], label="mean", marker="o", **grey),
