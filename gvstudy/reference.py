@@ -10,7 +10,7 @@ from torch import nn
 
 from gvstudy import study
 from gvstudy.evaluation import METRICS
-from gvstudy.files import package_data, replacing
+from gvstudy.files import package_data, replacing, runs_folder
 from gvstudy.grids import GRIDS, SIZES, TESTS
 from gvstudy.models import build_model
 
@@ -70,17 +70,19 @@ def load(name: str, grids: Sequence[str] = (), sets: Sequence[str] = TESTS) -> p
 
 
 def load_model(name: str, run: pd.Series) -> nn.Module:
-    """A kept run's model, ready to use; `run` is a row of what `load(name)` gave.
+    """A run's model, ready to use; `run` is a row of what `load(name)` gave.
 
     Raises ValueError for a run whose weights aren't kept.
     """
-    weights = package_data(f"reference/{name}/{run['run']}.safetensors")
+    kept = package_data(f"reference/{name}/{run['run']}.safetensors")
+    fresh = runs_folder() / run["run"] / "model.safetensors"
+    weights = fresh if name.startswith(FRESH) else kept
     if not weights.is_file():
         raise ValueError(f"the weights of run {run['run']} are not among the results {name!r}")
     options = {option: run[option] for option in ("size", "channels", "upsample")}
     model = build_model(run["model"], int(run["scale"]), **options)
-    kept = load_weights(weights.read_bytes())
-    model.load_state_dict({name: value.float() for name, value in kept.items()})
+    state = load_weights(weights.read_bytes())
+    model.load_state_dict({name: value.float() for name, value in state.items()})
     return model.eval()
 
 

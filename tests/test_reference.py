@@ -64,6 +64,9 @@ def test_fresh_results_read_like_kept_ones(kept, monkeypatch):
     rows = reference.load("fresh:smoke", ["tiny"], ["builtin-valid"])
     assert set(rows) == set(reference.load("tiny")) - {"gv_weight", "patch_size", "padding"}
     assert rows["psnr_y"].to_list() == kept.loc[kept["loss"] == "l2", "psnr_y"].to_list()
+    lr = torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(0))
+    model = reference.load_model("fresh:smoke", rows.iloc[0])
+    torch.testing.assert_close(model(lr), study.trained(tiny).model(lr))  # up to memory's order
 
 
 @pytest.mark.usefixtures("kept")
