@@ -12,16 +12,17 @@ from torch import nn
 from tqdm import tqdm
 
 from gvstudy import __version__, reference
+from gvstudy.controls import GRIDS, runs_of
 from gvstudy.data import describe_sets, load_images
 from gvstudy.downloads import fetch
 from gvstudy.evaluation import evaluate, super_resolve
 from gvstudy.files import project_folder, replacing
 from gvstudy.fingerprints import MISSING, OTHER, SAME, check
-from gvstudy.grids import GRIDS, TESTS, first_seeds, is_shown
 from gvstudy.grids import SIZES as GRID_SIZES
+from gvstudy.grids import TESTS, is_shown
 from gvstudy.images import KERNELS, SCALES, read, to_uint8, write
 from gvstudy.models import CHANNELS, MODELS, SIZES, build_model
-from gvstudy.study import entries, origins, results, trained
+from gvstudy.study import entries, results, trained
 
 
 class Group(click.Group):
@@ -212,11 +213,11 @@ def grid(
     scheduler: str | None,
     out: Path | None,
 ) -> None:
-    """Train and measure the runs of the paper's tables; what is finished is not done again.
+    """Train and measure the runs of tables and controls; what is finished is not done again.
 
     Started twice on one store, the two share the work.
     """
-    runs = [run for name in names for run in first_seeds(GRIDS[name](size), seeds)]
+    runs = runs_of(names, size, seeds)
     if workers and scheduler:
         raise ValueError("--workers and --scheduler exclude each other")
     if workers or scheduler:
@@ -224,12 +225,12 @@ def grid(
             from gvstudy import cluster
         except ImportError as error:
             raise ValueError(f"{error}; install gvstudy[cluster]") from error
-        cluster.compute(runs, sets or TESTS, scheduler=scheduler or "", workers=workers or 0)
+        cluster.compute(list(runs), sets or TESTS, scheduler=scheduler or "", workers=workers or 0)
     rows = results(runs, sets or TESTS)
     if out:
         shown = [run for run in runs if is_shown(run)]
         models = {entry.name: trained(run).model for run, entry in entries(shown).items()}
-        reference.save(out, rows, origins(runs), models)
+        reference.save(out, rows, reference.origins(runs), models)
     click.echo(f"{rows['run'].nunique()} runs, {len(rows)} rows{f' in {out}' if out else ''}")
 
 

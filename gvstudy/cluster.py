@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from distributed import Client, LocalCluster, as_completed
 from tqdm.auto import tqdm
@@ -35,10 +36,13 @@ def compute(
     """
     for name in sets:
         check_name(name)
+    if starts := [run.start for run in _missing(runs) if run.start]:
+        compute(starts, sets, scheduler=scheduler, workers=workers, progress=progress)
     with connection(scheduler, workers) as client:
-        entries = study.entries(runs)
-        missing = {run: entry for run, entry in entries.items() if not store.is_whole(entry)}
-        futures = {client.submit(work, run, list(sets), pure=False): run for run in missing}
+        missing = _missing(runs)
+        futures = {
+            client.submit(work, run, list(sets), _start(run), pure=False): run for run in missing
+        }
         with tqdm(total=len(futures), unit="run", disable=not progress) as bar:
             for future, files in as_completed(list(futures), with_results=True):
                 store.receive(missing[futures[future]], files)
@@ -46,13 +50,32 @@ def compute(
                 bar.update()
 
 
-def work(run: Run, sets: Sequence[str]) -> dict[str, bytes]:
-    """Train and measure one run in a store of its own; give the files of its entry."""
+def work(run: Run, sets: Sequence[str], start: dict[str, bytes]) -> dict[str, bytes]:
+    """Train and measure one run in a store of its own; give the files of its entry.
+
+    `start` are those of the run that it goes on from, if it does.
+    """
     with tempfile.TemporaryDirectory() as folder:
         os.environ["GVSTUDY_RUNS"] = folder
+        if run.start:
+            store.receive(study.entries([run.start])[run.start], start)
         study.results([run], sets, progress=False)
-        (entry,) = study.entries([run]).values()
-        return {path.name: path.read_bytes() for path in entry.iterdir()}
+        return _files(study.entries([run])[run])
+
+
+def _missing(runs: Sequence[Run]) -> dict[Run, Path]:
+    """Where the runs belong in this process's store that it doesn't hold."""
+    entries = study.entries(runs)
+    return {run: entry for run, entry in entries.items() if not store.is_whole(entry)}
+
+
+def _start(run: Run) -> dict[str, bytes]:
+    """The files of the finished run that a run goes on from, if it does."""
+    return _files(study.entries([run.start])[run.start]) if run.start else {}
+
+
+def _files(entry: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in entry.iterdir()}
 
 
 @contextmanager

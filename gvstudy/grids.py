@@ -1,6 +1,7 @@
 """The study's grids: which runs make the paper's tables, in which size."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -23,6 +24,7 @@ TRIAL_SEED = 100  # of the trials that weights are chosen by; no result has it
 TRIAL_SET = "BSDS500-valid"  # the pictures that decide
 SIZES: dict[str, dict[str, Any]] = {
     "smoke": {"steps": 4, "batch_size": 2},
+    "quick": {"steps": 200, "batch_size": 8},  # of the controls: minutes for all of them
     "reduced": {"steps": 2000, "train_set": "BSDS500"},
     "full": {"steps": 30000, "train_set": "BSDS500-T91", "size": "paper"},  # for a GPU
 }
@@ -124,8 +126,9 @@ def factors(rows: pd.DataFrame) -> pd.Series:
 
 def is_shown(run: Run) -> bool:
     """Whether figures show the run's model: VDSR's pair at x2 and at x3, as in the paper."""
-    shown = run.model == "vdsr" and run.scale in (2, 3) and run.loss in ("l2", "l2+gv")
-    return shown and run.seed == 0 and run.recipe != "official"
+    pair = run.model == "vdsr" and run.scale in (2, 3) and run.loss in ("l2", "l2+gv")
+    plain = run.gv_weight == AUTHORS_GV and not run.start_steps
+    return pair and plain and run.seed == 0 and run.recipe in ("tuned", "official")
 
 
 def _run(
@@ -138,13 +141,15 @@ def _run(
         fields |= PUBLISHED[model] | {"recipe": f"published-{model}", "crop_size": crops[model]}
     weight = AUTHORS_GV * factor
     run = Run(model=model, scale=scale, loss=loss, seed=seed, gv_weight=weight, **fields)
-    if loss.endswith("+tv2"):
-        pixels = run.batch_size * run.crop_size**2
-        return Run(**(vars(run) | {"tv_weight": AUTHORS_TV2 * factor / pixels}))
-    return run
+    return with_tv2(run, factor) if loss.endswith("+tv2") else run
 
 
-GRIDS: dict[str, Callable[[str], list[Run]]] = {
+def with_tv2(run: Run, factor: float) -> Run:
+    """The run with TV's weight as a multiple of the authors', by pixel."""
+    return replace(run, tv_weight=AUTHORS_TV2 * factor / (run.batch_size * run.crop_size**2))
+
+
+TABLES: dict[str, Callable[[str], list[Run]]] = {
     "headline": headline,
     "table1": table1,
     "table2": table2,

@@ -1,5 +1,7 @@
 """The pixel losses, total variation and GV, composed by name."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from kornia.losses import ssim_loss, total_variation
@@ -7,30 +9,22 @@ from torch import Tensor, nn
 
 from gvstudy.gradient_variance import GradientVarianceLoss
 
-PIXEL_LOSSES = ("l2", "l1", "ssim")
-REGULARISERS = ("tv", "tv2", "gv")
-LOSSES = (*PIXEL_LOSSES, *(f"{p}+{r}" for p in PIXEL_LOSSES for r in REGULARISERS))
+Loss = Callable[[Tensor, Tensor], Tensor]  # of SR and HR, both (N, C, H, W)
 
 
 class ComposedLoss(nn.Module):
     """A pixel loss, alone or with a weighted regulariser; made by `build_loss`."""
 
-    def __init__(self, name: str, gv_weight: float, tv_weight: float, gv: GradientVarianceLoss):
+    def __init__(self, name: str, regulariser: Loss | None = None, weight: float = 0.0):
         super().__init__()
-        self.name = name
-        self.pixel, _, self.regulariser = name.partition("+")
-        self.gv_weight, self.tv_weight = gv_weight, tv_weight
-        self.gv = gv
+        self.pixel, _, self.added = name.partition("+")
+        self.regulariser, self.weight = regulariser, weight
 
     def terms(self, sr: Tensor, hr: Tensor) -> dict[str, Tensor]:
         """The summands by name, weights applied; the loss is their sum."""
-        values = {self.pixel: _pixel_loss(self.pixel, sr, hr)}
-        if self.regulariser == "gv":
-            values["gv"] = self.gv_weight * self.gv(sr, hr)
-        elif self.regulariser == "tv":
-            values["tv"] = self.tv_weight * total_variation(sr, reduction="mean").mean()
-        elif self.regulariser == "tv2":
-            values["tv2"] = self.tv_weight * squared_total_variation(sr)
+        values = {self.pixel: PIXEL_LOSSES[self.pixel](sr, hr)}
+        if self.regulariser:
+            values[self.added] = self.weight * self.regulariser(sr, hr)
         return values
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
@@ -51,12 +45,37 @@ def build_loss(
     kornia's total variation (mean absolute difference of neighbours, down plus across) times
     `tv_weight`; `tv2` is the authors' sum of squared differences over the whole batch times
     `tv_weight` (theirs is 1e-8; divided by the number of values in the batch it is the weight per
-    pixel value). `gv` is `GradientVarianceLoss(patch_size, padding)` times `gv_weight`.
-    Raises ValueError for an unknown name.
+    pixel value). `gv` is `GradientVarianceLoss(patch_size, padding)` times `gv_weight`, and so is
+    whatever else is entered in `REGULARISERS`. Raises ValueError for an unknown name.
     """
-    if name not in LOSSES:
-        raise ValueError(f"unknown loss {name!r}; known: {', '.join(LOSSES)}")
-    return ComposedLoss(name, gv_weight, tv_weight, GradientVarianceLoss(patch_size, padding))
+    check_loss(name)
+    pixel, _, added = name.partition("+")
+    if not added:
+        return ComposedLoss(pixel)
+    weight = tv_weight if is_tv(name) else gv_weight
+    return ComposedLoss(name, REGULARISERS[added](patch_size, padding), weight)
+
+
+def names() -> list[str]:
+    """The names of all losses."""
+    both = (f"{pixel}+{added}" for pixel in PIXEL_LOSSES for added in REGULARISERS)
+    return [*PIXEL_LOSSES, *both]
+
+
+def check_loss(name: str) -> None:
+    """Raise ValueError for an unknown loss."""
+    if name not in names():
+        raise ValueError(f"unknown loss {name!r}; known: {', '.join(names())}")
+
+
+def is_tv(name: str) -> bool:
+    """Whether a loss has `tv_weight`, not GV's weight, patches and padding."""
+    return name.partition("+")[2] in ("tv", "tv2")
+
+
+def structure_similarity(sr: Tensor, hr: Tensor) -> Tensor:
+    """1 - SSIM, with windows of 11 x 11."""
+    return 2 * ssim_loss(sr, hr, window_size=11)  # the library halves it
 
 
 def squared_total_variation(images: Tensor) -> Tensor:
@@ -65,9 +84,11 @@ def squared_total_variation(images: Tensor) -> Tensor:
     return down.square().sum() + across.square().sum()
 
 
-def _pixel_loss(name: str, sr: Tensor, hr: Tensor) -> Tensor:
-    if name == "l2":
-        return F.mse_loss(sr, hr)
-    if name == "l1":
-        return F.l1_loss(sr, hr)
-    return 2 * ssim_loss(sr, hr, window_size=11)  # the library halves 1 - SSIM
+PIXEL_LOSSES: dict[str, Loss] = {"l2": F.mse_loss, "l1": F.l1_loss, "ssim": structure_similarity}
+# By name, what makes a regulariser for a patch size and a padding. One that is entered here is
+# a loss like the others, by its name: in a `Run`, in the store, in the results.
+REGULARISERS: dict[str, Callable[[int, str], Loss]] = {
+    "tv": lambda *_: lambda sr, _: total_variation(sr, reduction="mean").mean(),
+    "tv2": lambda *_: lambda sr, _: squared_total_variation(sr),
+    "gv": GradientVarianceLoss,
+}

@@ -1,7 +1,7 @@
 """How a model is trained, as data: optimiser, schedule, clipping, and how crops are drawn."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,22 +25,36 @@ class Recipe:
     drop: float = 0.1  # factor at a milestone
     turned: bool = True  # crops are flipped and turned at random
     shuffled: bool = False  # every picture once before any comes again
+    pixel_only: bool = False  # the pixel loss's gradient, as long as the whole loss's would be
 
 
+_OFFICIAL = Recipe(
+    source="the GV authors' VDSR script: 30 epochs of 800 centre crops, a tenth at 10 and 20",
+    optimizer="sgd",
+    momentum=0.9,
+    weight_decay=1e-4,
+    clip=0.4,
+    milestones=(1 / 3, 2 / 3),
+    turned=False,
+    shuffled=True,
+)
 RECIPES = {
     "tuned": Recipe(
         source="this study: the short recipe for a CPU, one cycle of Smith and Topin (2019)",
         optimizer="adam",
     ),
-    "official": Recipe(
-        source="the GV authors' VDSR script: 30 epochs of 800 centre crops, a tenth at 10 and 20",
-        optimizer="sgd",
-        momentum=0.9,
-        weight_decay=1e-4,
-        clip=0.4,
-        milestones=(1 / 3, 2 / 3),
-        turned=False,
-        shuffled=True,
+    "official": _OFFICIAL,
+    "official-pixel-only": replace(
+        _OFFICIAL,
+        source="a control: steps as long as the official recipe's, along the pixel loss alone",
+        pixel_only=True,
+    ),
+    "official-adam": replace(
+        _OFFICIAL,
+        source="a control: the official recipe with Adam in place of gradient descent",
+        optimizer="adam",
+        momentum=0.0,
+        weight_decay=0.0,
     ),
     "published-vdsr": Recipe(
         source="Kim et al. (2016): 80 epochs, a tenth every 20, gradients clipped to theta over "

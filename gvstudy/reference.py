@@ -1,5 +1,6 @@
 """Results kept with the project: each run's description and origin, and its rows by image."""
 
+import gzip
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,10 +10,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from gvstudy import study
+from gvstudy.controls import runs_of
 from gvstudy.evaluation import METRICS
 from gvstudy.files import package_data, replacing, runs_folder
-from gvstudy.grids import GRIDS, SIZES, TESTS
+from gvstudy.grids import SIZES, TESTS
 from gvstudy.models import build_model
+from gvstudy.runs import Run
 
 RUNS, ROWS, FRESH = "runs.csv", "rows.csv.gz", "fresh:"
 _KEYS = ["run", "set", "image"]
@@ -24,7 +27,7 @@ def save(
     origins: pd.DataFrame,
     models: Mapping[str, nn.Module] | None = None,
 ) -> None:
-    """Write results as `study.results` gives them, and `study.origins` of the same runs.
+    """Write results as `study.results` gives them, and `origins` of the same runs.
 
     `runs.csv` has a row a run: its id, description and origin; `rows.csv.gz` one an image. The
     `models`, by run id, are those that figures show; half precision is enough for that.
@@ -35,26 +38,32 @@ def save(
     with replacing(folder / RUNS) as temporary:
         runs.to_csv(temporary, index=False)
     with replacing(folder / ROWS) as temporary:
-        figures.to_csv(temporary, index=False, compression={"method": "gzip", "mtime": 0})
+        told = figures.to_csv(index=False).encode()
+        temporary.write_bytes(gzip.compress(told, mtime=0))  # the same file for the same rows
     for run, model in (models or {}).items():
         weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
         with replacing(folder / f"{run}.safetensors") as temporary:
             save_file(weights, temporary)
 
 
+def origins(runs: Mapping[Run, str]) -> pd.DataFrame:
+    """Where finished runs come from, a row a run, and which `grids` they are in."""
+    return study.origins(runs).assign(grids=list(runs.values()))
+
+
 def load(name: str, grids: Sequence[str] = (), sets: Sequence[str] = TESTS) -> pd.DataFrame:
     """The kept results of that name, with their origins; or fresh ones.
 
-    `fresh:SIZE`, such as "fresh:reduced", stands for the runs of the named `grids` in that size,
-    measured on `sets`: what isn't in the store of runs is computed here. Raises ValueError for an
-    unknown name.
+    Where `grids` are named, only the runs of those. `fresh:SIZE`, such as "fresh:reduced", stands
+    for the runs of the named grids in that size, measured on `sets`: what isn't in the store of
+    runs is computed here. Raises ValueError for an unknown name.
     """
     if name.startswith(FRESH):
         size = name.removeprefix(FRESH)
         if size not in SIZES:
             raise ValueError(f"unknown size in {name!r}; known: {', '.join(SIZES)}")
-        runs = [run for grid in grids for run in GRIDS[grid](size)]
-        return study.results(runs, sets).merge(study.origins(runs), on="run")
+        runs = runs_of(grids, size)
+        return study.results(runs, sets).merge(origins(runs), on="run")
     kept = package_data("reference")
     known = sorted(entry.name for entry in kept.iterdir() if (entry / RUNS).is_file())
     if name not in known:
@@ -66,6 +75,9 @@ def load(name: str, grids: Sequence[str] = (), sets: Sequence[str] = TESTS) -> p
         about_runs = pd.read_csv(file)
     with (kept / name / ROWS).open("rb") as file:
         rows = pd.read_csv(file, compression="gzip", dtype={"image": str})
+    if grids:
+        others = about_runs["grids"].str.split().map(set(grids).isdisjoint)
+        about_runs = about_runs[~others]
     return rows.merge(about_runs, on="run", validate="many_to_one")
 
 

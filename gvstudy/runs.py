@@ -1,6 +1,6 @@
 """A training described in full: the frozen `Run`."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -8,7 +8,7 @@ import torch
 from gvstudy.data import check_name
 from gvstudy.gradients import PADDINGS
 from gvstudy.images import KERNELS
-from gvstudy.losses import LOSSES
+from gvstudy.losses import check_loss, is_tv
 from gvstudy.models import check_model
 from gvstudy.recipes import RECIPES
 
@@ -35,6 +35,8 @@ class Run:
     batch_size: int = 16  # crops a step
     crop_size: int = 48  # side of an HR crop, pixels
     learning_rate: float = 2e-3  # the cycle's highest
+    start_steps: int = 0  # of the pixel loss alone, a run of its own that this one goes on from
+    start_learning_rate: float = 2e-3  # of that run
     gv_weight: float = 0.01  # factor on GV; the authors' value
     tv_weight: float = 1e-4  # factor on TV
     patch_size: int = 0  # of GV while training, pixels; 0: 8 at x2, 16 at x3 and x4
@@ -46,7 +48,6 @@ class Run:
         if self.model == "bicubic":
             raise ValueError("model 'bicubic' has nothing to train; known: vdsr, edsr, espcn")
         for what, given, known in (
-            ("loss", self.loss, LOSSES),
             ("downsample", self.downsample, KERNELS),
             ("recipe", self.recipe, tuple(RECIPES)),
             ("padding", self.padding, PADDINGS),
@@ -54,6 +55,7 @@ class Run:
         ):
             if given not in known:
                 raise ValueError(f"unknown {what} {given!r}; known: {', '.join(known)}")
+        check_loss(self.loss)
         check_name(self.train_set)
         check_name(self.valid_set)
         if self.steps < SHORTEST:
@@ -61,7 +63,7 @@ class Run:
         for what in ("batch_size", "learning_rate"):
             if not getattr(self, what) > 0:
                 raise ValueError(f"{what} {getattr(self, what)} is not allowed; it must be above 0")
-        for what in ("seed", "gv_weight", "tv_weight"):
+        for what in ("seed", "gv_weight", "tv_weight", "start_steps"):
             if not getattr(self, what) >= 0:
                 raise ValueError(f"{what} {getattr(self, what)} is not allowed; 0 and above are")
         if self.crop_size % self.scale:
@@ -72,6 +74,7 @@ class Run:
                 f"patch_size {self.gv_patch_size} does not fit crop_size {self.crop_size} "
                 f"(padding {self.padding}); allowed: 2 to {whole}"
             )
+        _ = self.start  # it must be a run that can be
 
     @property
     def gv_patch_size(self) -> int:
@@ -95,11 +98,27 @@ class Run:
         """The fields that this run's outcome hangs on: without the weights its loss doesn't use."""
         fields = asdict(self)
         fields |= {"patch_size": self.gv_patch_size, "precision": self.arithmetic}
-        if not self.loss.endswith("+gv"):
+        if not self.start_steps:
+            del fields["start_steps"], fields["start_learning_rate"]
+        if is_tv(self.loss) or "+" not in self.loss:
             del fields["gv_weight"], fields["patch_size"], fields["padding"]
-        if "+tv" not in self.loss:
+        if not is_tv(self.loss):
             del fields["tv_weight"]
         return fields
+
+    @property
+    def start(self) -> "Run | None":
+        """The run that this one goes on from, where `start_steps` says that there is one."""
+        if not self.start_steps:
+            return None
+        return replace(
+            self,
+            loss=self.loss.partition("+")[0],
+            steps=self.start_steps,
+            learning_rate=self.start_learning_rate,
+            start_steps=0,
+            start_learning_rate=type(self).start_learning_rate,
+        )
 
 
 def best_device() -> torch.device:

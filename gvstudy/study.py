@@ -158,7 +158,10 @@ def _finish(run: Run, training: Pictures, entry: Path, progress: bool) -> None:
     checkpoint = unfinished / "checkpoint.pt"
     record: dict[str, Any] = {"run": run.description()}
     try:
-        model, history = train(run, training.pictures, checkpoint=checkpoint, progress=progress)
+        start = trained(run.start, progress=progress).model if run.start else None
+        model, history = train(
+            run, training.pictures, start=start, checkpoint=checkpoint, progress=progress
+        )
     except DivergedError as error:
         record["diverged"] = str(error)
     else:

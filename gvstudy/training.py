@@ -45,6 +45,7 @@ def train(
     run: Run,
     pictures: Mapping[str, Tensor] | None = None,
     *,
+    start: nn.Module | None = None,
     checkpoint: Path | None = None,
     progress: bool = True,
 ) -> tuple[nn.Module, pd.DataFrame]:
@@ -52,14 +53,18 @@ def train(
 
     Args:
         pictures: the training pictures, where they are already loaded.
+        start: the trained model of `run.start`, for a run that goes on from another.
         checkpoint: a file that the state is saved to at every row of history, and taken up from.
         progress: show a progress bar.
 
     The history has a row each twentieth of the run: `step`, `learning_rate`, the means since the
     last row of `loss` and its summands `pixel` and `regulariser`, and `psnr_y` (dB) and
     `variance_ratio` on the middle of the validation pictures. Raises DivergedError when the loss
-    is no longer finite; the last checkpoint, written before that, stays.
+    is no longer finite; the last checkpoint, written before that, stays. Raises ValueError where
+    a run that starts from another isn't given that one's model.
     """
+    if (start is None) != (run.start is None):
+        raise ValueError(f"start_steps is {run.start_steps}: give `start` where it is above 0")
     device = best_device()
     pictures = load_images(run.train_set) if pictures is None else pictures
     recipe = RECIPES[run.recipe]
@@ -73,7 +78,10 @@ def train(
         shuffled=run.seed if recipe.shuffled else None,
     )
     watched = _pairs(load_images(run.valid_set), run)
-    model = initial_model(run).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = initial_model(run)
+    if start is not None:
+        model.load_state_dict(start.state_dict())
+    model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loss = build_loss(
         run.loss,
         gv_weight=run.gv_weight,
@@ -111,7 +119,11 @@ def train(
                 terms = list(loss.terms(sr.float(), hr).values())
                 learning_rate = float(schedule.get_last_lr()[0])
                 optimizer.zero_grad()
-                (pixels * sum(terms[1:], start=terms[0])).backward()
+                whole = pixels * sum(terms[1:], start=terms[0])
+                if recipe.pixel_only:
+                    _point(model, pixels * terms[0], whole)
+                else:
+                    whole.backward()
                 if recipe.clip:
                     torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
                 if recipe.clip_step:
@@ -128,6 +140,16 @@ def train(
             if checkpoint:
                 _save(checkpoint, parts, generator, history)
     return model, pd.DataFrame(history)
+
+
+def _point(model: nn.Module, pixel: Tensor, whole: Tensor) -> None:
+    """Leave in the model the gradient of `pixel`, made as long as that of `whole` is."""
+    parameters = list(model.parameters())
+    along = torch.autograd.grad(pixel, parameters, retain_graph=True)
+    length = torch.nn.utils.get_total_norm(torch.autograd.grad(whole, parameters))
+    factor = length / torch.nn.utils.get_total_norm(along)
+    for parameter, gradient in zip(parameters, along, strict=True):
+        parameter.grad = factor * gradient
 
 
 def _pairs(pictures: Mapping[str, Tensor], run: Run) -> list[tuple[Tensor, Tensor]]:

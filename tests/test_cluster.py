@@ -56,6 +56,16 @@ def test_a_cluster_gives_the_same_results_and_survives_a_worker(
 KILLER = "import os, signal, sys, time; time.sleep(3); os.kill(int(sys.argv[1]), signal.SIGKILL)"
 
 
+def test_a_start_is_trained_once_and_sent_along(store, two_workers):
+    runs = [dataclasses.replace(RUN, loss=loss, steps=3, start_steps=5) for loss in ("l2", "l2+gv")]
+    cluster.compute(runs, SETS, scheduler=two_workers.scheduler_address, progress=False)
+    assert len(list(store.glob("[!.]*"))) == 3
+    (start,) = {study.entries([run.start])[run.start] for run in runs}
+    seconds = json.loads((start / "run.json").read_text())["trained"]
+    study.results(runs, SETS, progress=False)
+    assert json.loads((start / "run.json").read_text())["trained"] == seconds
+
+
 def test_what_is_finished_is_not_sent_out(store, monkeypatch):
     study.results(RUNS[:1], SETS, progress=False)
     monkeypatch.setattr(cluster, "work", None)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import gvstudy.gradient_variance as gv
 from gvstudy import GradientVarianceLoss, build_loss, gradient_variance_loss
 from gvstudy.gradients import variance_maps
-from gvstudy.losses import LOSSES, PIXEL_LOSSES, squared_total_variation
+from gvstudy.losses import PIXEL_LOSSES, REGULARISERS, names, squared_total_variation
 
 GOOD = torch.rand(1, 3, 16, 16)
 
@@ -266,7 +266,7 @@ def test_the_module_refuses_bad_options_at_once(options):
         GradientVarianceLoss(**options)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", names())
 def test_a_loss_is_the_sum_of_its_terms(name):
     sr, hr = images(2, 3, 24, 24).requires_grad_(), images(2, 3, 24, 24, seed=1)
     loss = build_loss(name, gv_weight=0.5, tv_weight=0.25)
@@ -310,3 +310,10 @@ def test_weights_reach_their_terms():
 def test_unknown_loss_lists_the_known():
     with pytest.raises(ValueError, match=r"'l3'; known: l2, l1, ssim, l2\+tv"):
         build_loss("l3")
+
+
+def test_a_regulariser_that_is_entered_is_a_loss(monkeypatch):
+    monkeypatch.setitem(REGULARISERS, "half", lambda n, padding: lambda sr, hr: (sr - hr).sum() / n)
+    loss = build_loss("l1+half", gv_weight=0.5, patch_size=2)
+    sr, hr = torch.ones(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
+    assert loss.terms(sr, hr) == {"l1": 1, "half": 4}

@@ -11,8 +11,8 @@ import gvstudy
 ORDER = [
     "files", "images", "gradients", "gradient_variance", "losses", "models", "data", "downloads",
     "fingerprints", "crops", "evaluation", "yardstick", "recipes", "runs", "training", "store",
-    "study", "cluster", "grids", "reference", "statistics", "plots", "panels", "notebooks",
-    "cli",
+    "study", "cluster", "grids", "controls", "reference", "statistics", "plots", "panels",
+    "notebooks", "cli",
 ]  # fmt: skip
 MODULES = sorted(Path(gvstudy.__file__).parent.glob("*.py"))
 each = pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)

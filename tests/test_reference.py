@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from gvstudy import Run, reference, study
+from gvstudy.controls import GRIDS, runs_of
 from gvstudy.evaluation import METRICS
-from gvstudy.grids import AUTHORS_TV2, CHOSEN, GRIDS, TESTS, TRIAL_SET, factors, table1, table2
+from gvstudy.grids import AUTHORS_TV2, CHOSEN, TESTS, TRIAL_SET, factors, table1, table2
 
 
 @pytest.fixture
@@ -18,9 +19,10 @@ def kept(store, tmp_path, monkeypatch):
     tiny = Run(model="espcn", steps=3, batch_size=2, crop_size=24)
     runs = [tiny, dataclasses.replace(tiny, loss="l2+gv")]
     fresh = study.results(runs, ["builtin-valid"], progress=False)
+    origins = reference.origins(dict(zip(runs, ("tiny pair", "pair"), strict=True)))
     (entry,) = study.entries(runs[:1]).values()
     models = {entry.name: study.trained(runs[0]).model}
-    reference.save(tmp_path / "reference" / "tiny", fresh, study.origins(runs), models)
+    reference.save(tmp_path / "reference" / "tiny", fresh, origins, models)
     monkeypatch.setattr(reference, "package_data", lambda name: tmp_path / name)
     return fresh
 
@@ -36,14 +38,21 @@ def test_what_is_kept_is_what_was_measured(kept):
 
 
 @pytest.mark.usefixtures("kept")
+def test_only_the_runs_of_the_grids_that_are_named():
+    assert set(reference.load("tiny", ["pair"])["loss"]) == {"l2", "l2+gv"}
+    assert set(reference.load("tiny", ["tiny"])["loss"]) == {"l2"}
+    assert reference.load("tiny", ["other"]).empty
+
+
+@pytest.mark.usefixtures("kept")
 def test_kept_twice_it_is_the_same_file(tmp_path):
     folder = tmp_path / "reference"
     rows = reference.load("tiny")
     before = (folder / "tiny" / "rows.csv.gz").read_bytes()
     described = rows[[c for c in rows if c not in ("seconds", "revision", "torch", "python",
-                                                   "device", "threads")]]  # fmt: skip
+                                                   "device", "threads", "grids")]]  # fmt: skip
     origins = rows.drop_duplicates("run")[
-        ["run", "seconds", "revision", "torch", "python", "device", "threads"]
+        ["run", "seconds", "revision", "torch", "python", "device", "threads", "grids"]
     ]
     reference.save(folder / "tiny", described, origins)
     assert (folder / "tiny" / "rows.csv.gz").read_bytes() == before
@@ -53,7 +62,7 @@ def test_kept_twice_it_is_the_same_file(tmp_path):
 def test_unknown_results_list_the_known():
     with pytest.raises(ValueError, match="'full'; known: tiny, and fresh:SIZE with a size of smok"):
         reference.load("full")
-    with pytest.raises(ValueError, match="size in 'fresh:tiny'; known: smoke, reduced, full"):
+    with pytest.raises(ValueError, match="size in 'fresh:tiny'; known: smoke, quick, "):
         reference.load("fresh:tiny")
 
 
@@ -62,6 +71,7 @@ def test_fresh_results_read_like_kept_ones(kept, monkeypatch):
     tiny = Run(model="espcn", steps=3, batch_size=2, crop_size=24)
     monkeypatch.setitem(GRIDS, "tiny", lambda size: [tiny] if size == "smoke" else [])
     rows = reference.load("fresh:smoke", ["tiny"], ["builtin-valid"])
+    assert set(rows["grids"]) == {"tiny"}
     assert set(rows) == set(reference.load("tiny")) - {"gv_weight", "patch_size", "padding"}
     assert rows["psnr_y"].to_list() == kept.loc[kept["loss"] == "l2", "psnr_y"].to_list()
     lr = torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(0))
@@ -90,8 +100,7 @@ def test_the_tables_have_all_their_cells():
     assert {(r.loss.split("+")[0], r.loss[len(r.loss.split("+")[0]):]) for r in table2("reduced")} \
         == expected  # fmt: skip
     assert len(table2("reduced")) == 3 * 9
-    together = {run for name in ("headline", "table1", "table2") for run in GRIDS[name]("reduced")}
-    assert len(together) == 81
+    assert len(runs_of(("headline", "table1", "table2"), "reduced")) == 81
 
 
 def test_the_kept_results_fill_both_tables():
@@ -111,7 +120,7 @@ def test_the_kept_results_fill_both_tables():
 
 def test_the_kept_runs_are_those_of_the_grids():
     kept = reference.load("reduced").drop_duplicates("run")
-    runs = {run for name in ("headline", "table1", "table2") for run in GRIDS[name]("reduced")}
+    runs = runs_of(("headline", "table1", "table2"), "reduced")
     fields = ["model", "scale", "loss", "seed", "size", "steps", "train_set", "recipe"]
     assert set(kept[fields].itertuples(index=False, name=None)) >= {
         tuple(run.description()[field] for field in fields) for run in runs

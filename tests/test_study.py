@@ -51,6 +51,16 @@ def test_no_run_is_trained_twice(trainings):
 
 
 @pytest.mark.usefixtures("store")
+def test_the_run_that_others_start_from_is_trained_once(trainings):
+    base, other = (
+        dataclasses.replace(TINY, loss=loss, steps=3, start_steps=6, start_learning_rate=2e-3)
+        for loss in ("l2", "l2+gv")
+    )
+    assert not same(finished(base), finished(other))
+    assert trainings == [TINY, base, other]
+
+
+@pytest.mark.usefixtures("store")
 def test_what_is_read_back_is_what_was_trained():
     model, history = tr.train(TINY, progress=False)
     kept = finished()

@@ -14,7 +14,7 @@ import torch
 from gvstudy import Run, train
 from gvstudy import training as tr
 from gvstudy.images import to_uint8
-from gvstudy.losses import ComposedLoss
+from gvstudy.losses import ComposedLoss, build_loss
 
 TINY = Run(model="espcn", steps=20, batch_size=2, crop_size=24)
 
@@ -209,6 +209,8 @@ def test_description_leaves_out_what_the_loss_does_not_use():
         ({"learning_rate": math.nan}, "learning_rate nan is not allowed"),
         ({"gv_weight": -1.0}, r"gv_weight -1\.0 is not allowed"),
         ({"seed": -1}, "seed -1 is not allowed"),
+        ({"start_steps": -1}, "start_steps -1 is not allowed"),
+        ({"start_steps": 2}, "steps 2 is not allowed; 3 and above"),
     ],
 )
 def test_a_run_that_cannot_be_is_refused(changes, message):
@@ -261,6 +263,54 @@ def test_half_the_sum_is_the_mean_at_a_higher_rate(monkeypatch):
     one, two = (weights(run_to_end(r)[0]) for r in (run, other))
     assert torch.allclose(one, two, atol=1e-6)
     assert not torch.allclose(one, weights(tr.initial_model(run)), atol=1e-4)
+
+
+def test_pixel_only_goes_where_the_pixel_loss_points_as_far_as_the_whole_loss():
+    run = dataclasses.replace(TINY, loss="l2+gv", gv_weight=1.0, precision="float32")
+    model, (sr, hr) = tr.initial_model(run), torch.rand(2, 2, 3, 24, 24)
+    terms = build_loss("l2+gv", gv_weight=1.0).terms(model(sr[..., ::2, ::2]), hr)
+    pixel, whole = terms["l2"], sum(terms.values())
+    parameters = list(model.parameters())
+    along, all_of_it = (
+        torch.cat([g.flatten() for g in torch.autograd.grad(t, parameters, retain_graph=True)])
+        for t in (pixel, whole)
+    )
+    tr._point(model, pixel, whole)
+    ours = torch.cat([p.grad.flatten() for p in parameters])
+    torch.testing.assert_close(ours.norm(), all_of_it.norm())
+    torch.testing.assert_close(ours / ours.norm(), along / along.norm())
+    assert not torch.allclose(along, all_of_it)
+
+
+def test_pixel_only_is_another_training():
+    run = dataclasses.replace(TINY, loss="l2+gv", recipe="official", learning_rate=0.1, steps=3)
+    ends = [
+        weights(run_to_end(dataclasses.replace(run, **change))[0])
+        for change in ({}, {"loss": "l2"}, {"recipe": "official-pixel-only"})
+    ]
+    assert not any(torch.equal(ends[2], end) for end in ends[:2])
+
+
+def test_a_run_goes_on_from_the_model_it_starts_from():
+    fields = {"loss": "l2+gv", "learning_rate": 1e-9, "start_learning_rate": 1e-3}
+    run = dataclasses.replace(TINY, steps=3, start_steps=5, **fields)
+    assert run.start == dataclasses.replace(TINY, loss="l2", steps=5, learning_rate=1e-3)
+    start, _ = run_to_end(run.start)
+    before = weights(start)
+    end = weights(run_to_end(run, start=start)[0])  # hardly a step away, at such a rate
+    torch.testing.assert_close(end, before, atol=1e-6, rtol=0)
+    assert torch.equal(before, weights(start)), "the start itself isn't trained on"
+    assert not torch.equal(end, before)
+    assert not torch.allclose(end, weights(tr.initial_model(run)), atol=1e-4)
+    with pytest.raises(ValueError, match="start_steps is 5: give `start`"):
+        run_to_end(run)
+
+
+def test_the_start_is_part_of_a_run_that_has_one():
+    assert "start_steps" not in Run().description()
+    described = Run(start_steps=7).description()
+    assert described["start_steps"] == 7
+    assert described["start_learning_rate"] == Run().start_learning_rate
 
 
 def test_a_crop_that_the_patch_does_not_divide_is_fine():

@@ -1,0 +1,164 @@
+"""The controls: grids of paired runs that ask when GV helps, and the list of all grids."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+from gvstudy.gradients import PADDINGS
+from gvstudy.grids import (
+    AUTHORS_GV,
+    FACTORS,
+    OFFICIAL,
+    SIZES,
+    TABLES,
+    TRIAL_SEED,
+    first_seeds,
+    with_tv2,
+)
+from gvstudy.runs import Run
+
+PAIR = ("l2", "l2+gv")
+ARMS = (*PAIR, "l1")
+RATES: dict[str, tuple[float, ...]] = {  # tried for every arm, by recipe
+    "official": (0.04, 0.1, 0.25, 0.6, 1.5),
+    "official-adam": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
+}
+BEST = {  # by the kept results `rates`: highest PSNR, luma
+    ("official", "l2"): 0.25,
+    ("official", "l2+gv"): 0.25,
+    ("official", "l1"): 0.1,
+    ("official-adam", "l2"): 3e-3,
+    ("official-adam", "l2+gv"): 3e-3,
+}
+BUDGETS = (3, 10, 30)  # times the official number of steps
+TV_FACTORS = (*FACTORS, 100)
+WEIGHTS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of GV; the authors' is the middle one
+PATCH_SIZES = (4, 8, 16, 32)
+_SMALL: dict[str, Any] = {"size": "reduced", "batch_size": 16, "crop_size": 48}
+_BUILT_IN = {"train_set": "builtin-train"}
+BRIEF: dict[str, dict[str, Any]] = {  # the authors' training of VDSR at x2, by size of the grid
+    "smoke": OFFICIAL | _SMALL | _BUILT_IN | SIZES["smoke"],
+    "quick": OFFICIAL | _SMALL | _BUILT_IN | SIZES["quick"],
+    "reduced": OFFICIAL | _SMALL,
+    "full": OFFICIAL,
+}
+
+
+def arms(size: str) -> list[Run]:
+    """The official recipe at its own learning rate: L2, L2 + GV, L1."""
+    return [_brief(size, loss=loss, seed=seed) for seed in _seeds(size, 8) for loss in ARMS]
+
+
+def rates(size: str) -> list[Run]:
+    """The trials that learning rates are chosen by, as many for every arm."""
+    return [
+        _brief(size, loss=loss, seed=TRIAL_SEED + trial, recipe=recipe, learning_rate=rate)
+        for trial in _seeds(size, 2)
+        for recipe, loss in BEST
+        for rate in RATES[recipe]
+    ]
+
+
+def best(size: str) -> list[Run]:
+    """Every arm of the official recipe at its best learning rate."""
+    return _at_best(size, "official", 8)
+
+
+def adam(size: str) -> list[Run]:
+    """The official recipe with another optimiser, at its best learning rate."""
+    return _at_best(size, "official-adam", 6)
+
+
+def pixel_only(size: str) -> list[Run]:
+    """Steps as long as those of L2 + GV, in the direction of L2 alone."""
+    fields = {"loss": "l2+gv", "recipe": "official-pixel-only"}
+    return [_brief(size, seed=seed, **fields) for seed in _seeds(size, 8)]
+
+
+def own(size: str) -> list[Run]:
+    """VDSR's own loss, half the sum of squares, and its own clipping."""
+    return [
+        _brief(size, loss=loss, seed=seed, recipe="published-vdsr")
+        for seed in _seeds(size, 6)
+        for loss in PAIR
+    ]
+
+
+def budget(size: str) -> list[Run]:
+    """The official recipe, longer."""
+    return [
+        _brief(size, loss=loss, seed=seed, steps=times * BRIEF[size]["steps"])
+        for times in (BUDGETS if size != "quick" else BUDGETS[:1])
+        for seed in _seeds(size, 6)
+        for loss in PAIR
+    ]
+
+
+def finetuned(size: str) -> list[Run]:
+    """A model trained with L2, then a quarter more steps with L2 or with L2 + GV."""
+    steps = SIZES[size]["steps"]
+    fields = SIZES[size] | {"start_steps": steps, "steps": max(3, steps // 4)}
+    return [
+        Run(loss=loss, seed=seed, learning_rate=5e-4, **fields)
+        for seed in _seeds(size, 6)
+        for loss in PAIR
+    ]
+
+
+def sweep(size: str) -> list[Run]:
+    """GV's weight, patch size and padding, and TV's weight; recipe `tuned`, seeds of trials."""
+    whole = list(product(PATCH_SIZES, PADDINGS, WEIGHTS))
+    if size in ("smoke", "quick"):  # one at a time, from the authors' own setting
+        own = (8, "zeros", AUTHORS_GV)
+        whole = [one for one in whole if sum(a != b for a, b in zip(one, own, strict=True)) < 2]
+    gv: list[dict[str, Any]] = [
+        {"loss": "l2+gv", "patch_size": patch, "padding": padding, "gv_weight": weight}
+        for patch, padding, weight in whole
+    ]
+    run = Run(**({"seed": TRIAL_SEED} | SIZES[size]))
+    tv = [with_tv2(replace(run, loss="l2+tv2"), factor) for factor in TV_FACTORS]
+    return [run, *(replace(run, **fields) for fields in gv), *tv]
+
+
+def _brief(size: str, **fields: Any) -> Run:
+    return Run(**(BRIEF[size] | fields))
+
+
+def _at_best(size: str, recipe: str, seeds: int) -> list[Run]:
+    return [
+        _brief(size, loss=loss, seed=seed, recipe=recipe, learning_rate=rate)
+        for seed in _seeds(size, seeds)
+        for (of, loss), rate in BEST.items()
+        if of == recipe
+    ]
+
+
+def _seeds(size: str, count: int) -> range:
+    return range(1 if size in ("smoke", "quick") else count)
+
+
+CONTROLS: dict[str, Callable[[str], list[Run]]] = {
+    "arms": arms,
+    "rates": rates,
+    "best": best,
+    "adam": adam,
+    "pixel-only": pixel_only,
+    "own": own,
+    "budget": budget,
+    "finetuned": finetuned,
+    "sweep": sweep,
+}
+GRIDS = TABLES | CONTROLS
+
+
+def runs_of(names: Iterable[str], size: str, seeds: int | None = None) -> dict[Run, str]:
+    """The runs of the named grids, each once, and the names of those grids that it is in.
+
+    With `seeds`, only the first so many of each grid's.
+    """
+    found: dict[Run, str] = {}
+    for name in names:
+        for run in first_seeds(GRIDS[name](size), seeds):
+            found[run] = f"{found.get(run, '')} {name}".strip()
+    return found

@@ -1,0 +1,64 @@
+"""The controls: paired, with as many trials for every arm, and no trial's seed in a result."""
+
+from collections import Counter
+
+import pytest
+
+from gvstudy import controls
+from gvstudy.grids import AUTHORS_GV, AUTHORS_TV2, SIZES, TRIAL_SEED
+from gvstudy.training import RECIPES
+
+TRIALS = ("rates", "sweep")
+RESULTS = sorted(set(controls.CONTROLS) - set(TRIALS))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", controls.CONTROLS)
+def test_every_grid_is_there_in_every_size(name, size):
+    runs = controls.GRIDS[name](size)
+    assert len(set(runs)) == len(runs) > 0
+    assert {run.recipe for run in runs} <= set(RECIPES)
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_every_arm_has_the_same_seeds(name):
+    runs = controls.GRIDS[name]("reduced")
+    seeds = {}
+    for run in runs:
+        seeds.setdefault((run.loss, run.steps), []).append(run.seed)
+    (common,) = {tuple(some) for some in seeds.values()}
+    assert len(common) >= (8 if name in ("arms", "best", "pixel-only") else 6)
+    assert not any(run.seed >= TRIAL_SEED for run in runs)
+
+
+@pytest.mark.parametrize("name", TRIALS)
+def test_trials_have_seeds_of_their_own(name):
+    assert all(run.seed >= TRIAL_SEED for run in controls.GRIDS[name]("reduced"))
+
+
+def test_every_arm_gets_as_many_rates():
+    counts = Counter((run.recipe, run.loss) for run in controls.rates("reduced"))
+    assert set(counts) == set(controls.BEST)
+    assert set(counts.values()) == {10}
+
+
+def test_the_best_rates_are_among_those_tried():
+    assert all(rate in controls.RATES[recipe] for (recipe, _), rate in controls.BEST.items())
+
+
+def test_the_sweep_has_the_authors_setting_and_five_decades():
+    runs = controls.sweep("reduced")
+    gv = [run for run in runs if run.loss == "l2+gv"]
+    assert len(gv) == 5 * 4 * 2
+    assert {run.gv_weight for run in gv} == {AUTHORS_GV * 10.0**k for k in (-2, -1, 0, 1, 2)}
+    tv = [run for run in runs if run.loss == "l2+tv2"]
+    pixels = tv[0].batch_size * tv[0].crop_size ** 2
+    assert [run.tv_weight * pixels / AUTHORS_TV2 for run in tv] == pytest.approx(
+        [0.01, 0.1, 1, 10, 100]
+    )
+
+
+def test_a_grid_of_several_names_has_each_run_once():
+    told = controls.runs_of(["headline", "table1"], "reduced")
+    assert set(told.values()) == {"headline", "table1", "headline table1"}
+    assert len(controls.runs_of(["arms"], "reduced", seeds=2)) == 6
