@@ -13,6 +13,7 @@ from gvstudy.yardstick import (
     bicubic_in_many_ways,
     model_in_many_ways,
     published_bicubic,
+    with_and_without_crop,
 )
 
 PUBLISHED = pd.read_csv(package_data("paper/published_y_psnr_ssim.csv").open())
@@ -89,3 +90,13 @@ def test_a_model_in_many_ways():
     assert (table["luma"] > table["paper"]).all()
     assert (table["bicubic LR"] > table["paper"]).all()  # bilinear LR is blurred twice
     assert (table["8 bits"] - table["paper"]).abs().max() < 0.02
+
+
+def test_a_missing_crop_costs_where_the_scale_does_not_divide_the_sides():
+    chelsea = load_images("builtin-valid")["chelsea"]
+    pictures = {"divisible": chelsea[:, :300, :300], "not": chelsea[:, :299, :299]}
+    rows = with_and_without_crop(build_model("bicubic", 3), pictures, 3).set_index("image")
+    assert rows.loc["divisible", "uncut"] == pytest.approx(rows.loc["divisible", "cut"], abs=0.1)
+    assert rows.loc["not", "uncut"] < rows.loc["not", "cut"] - 1
+    evaluated = evaluate(build_model("bicubic", 3), pictures, 3)
+    assert rows["cut"].to_list() == pytest.approx(evaluated["psnr_rgb"].to_list())
