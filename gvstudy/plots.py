@@ -1,6 +1,5 @@
 """The study's charts: tidy frames in, a figure out; colours and style of every figure."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from matplotlib.lines import Line2D
 from gvstudy.files import replacing
 
 _SAFE = sns.color_palette("colorblind")
-REGULARISER_MARKERS = {"alone": "o", "tv": "s", "gv": "^"}
 COLOURS = {
     "HR": "black",
     "bicubic": _SAFE[7],
@@ -91,36 +89,6 @@ def by_image(rows: pd.DataFrame, metric: str, label: str) -> Figure:
     ax.set_xlabel(label)
     ax.invert_yaxis()
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    sns.despine(figure)
-    return figure
-
-
-def tradeoff(table: pd.DataFrame, bicubic: Mapping[str, float]) -> Figure:
-    """PSNR against variance ratio, a point a row of `table` (`pixel`, `regulariser`, metrics).
-
-    Colour tells the pixel loss, shape the regulariser; an arrow leads from each pixel loss alone
-    to what GV makes of it. The left panel has `bicubic`, the baseline's metrics, besides; the
-    right one looks closer.
-    """
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.8))
-    for ax in axes:
-        for pixel, rows in table.groupby("pixel", sort=False):
-            places = rows.set_index("regulariser")[["variance_ratio", "psnr_y"]]
-            for regulariser, (x, y) in places.iterrows():
-                name = pixel if regulariser == "alone" else f"{pixel}+{regulariser}"
-                style = {"color": COLOURS[str(pixel)], "marker": REGULARISER_MARKERS[regulariser]}
-                ax.scatter(x, y, s=60, label=name, edgecolor="white", zorder=3, **style)
-            arrow = {"arrowstyle": "->", "color": COLOURS[str(pixel)], "shrinkA": 4, "shrinkB": 4}
-            ax.annotate("", places.loc["gv"], places.loc["alone"], arrowprops=arrow)
-        ax.set(xlabel="variance ratio SR / HR", ylabel="PSNR (luma, dB)")
-    style = {"color": COLOURS["bicubic"], "marker": "X", "s": 60, "edgecolor": "white"}
-    axes[0].scatter(bicubic["variance_ratio"], bicubic["psnr_y"], label="bicubic", **style)
-    axes[0].axvline(1, color=COLOURS["HR"], linestyle=":", label="HR")
-    axes[0].set_title("with bicubic")
-    axes[1].set_title("the trained models alone")
-    axes[1].margins(0.12)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, loc="outside right center")
     sns.despine(figure)
     return figure
 

@@ -11,7 +11,8 @@ import gvstudy
 ORDER = [
     "files", "images", "gradients", "gradient_variance", "losses", "models", "data", "downloads",
     "fingerprints", "crops", "evaluation", "yardstick", "recipes", "runs", "training", "store",
-    "study", "cluster", "grids", "controls", "reference", "statistics", "plots", "panels",
+    "study", "cluster", "grids", "controls", "reference", "statistics", "plots", "tradeoffs",
+    "panels",
     "notebooks", "cli",
 ]  # fmt: skip
 MODULES = sorted(Path(gvstudy.__file__).parent.glob("*.py"))

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gvstudy import plots, statistics
+from gvstudy import plots, statistics, tradeoffs
 
 
 def effects():
@@ -37,3 +37,33 @@ def test_a_forest_without_the_paper_tells_of_no_cross():
     assert [text.get_text() for text in legend.get_texts()] == [
         "mean", "interval over images", "a seed",
     ]  # fmt: skip
+
+
+def test_gains_by_steps_show_every_seed_and_both_arms():
+    gains = pd.DataFrame(
+        {"mean": [0.2, 0.0], "seeds": [(0.1, 0.3), (-0.1, 0.1)], "by_seed": [(0.1, 0.3), (0, 0)]},
+        index=[375, 3750],
+    )
+    levels = pd.DataFrame({"l2": [30.0, 31.0], "l2+gv": [30.2, 31.0]}, index=[375, 3750])
+    left, right = tradeoffs.by_steps(gains, levels, "PSNR").axes
+    assert [text.get_text() for text in left.get_xticklabels()] == ["375", "3,750"]
+    shown = np.concatenate([dots.get_offsets().data for dots in left.collections])
+    assert sorted(shown[:, 1]) == [0, 0, 0.1, 0.3]
+    assert [line.get_label() for line in right.lines] == ["l2", "l2+gv"]
+
+
+def test_a_sweep_has_a_panel_a_padding_and_tv_in_both():
+    rows = [
+        {"family": family, "padding": padding, "weight": weight,
+         "variance_ratio": 0.8 + weight / 10, "psnr_y": 30 - weight}
+        for family, padding in (("GV, patch 8", "zeros"), ("GV, patch 8", "valid"), ("TV", ""))
+        for weight in (0.1, 1)
+    ]  # fmt: skip
+    alone = pd.Series({"variance_ratio": 0.8, "psnr_y": 30})
+    figure = tradeoffs.sweep(pd.DataFrame(rows), alone, pd.Series(rows[1]))
+    assert [ax.get_title() for ax in figure.axes] == ["padding zeros", "padding valid"]
+    for ax in figure.axes:
+        assert [line.get_label() for line in ax.lines] == ["GV, patch 8", "TV"]
+    (legend,) = figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == ["GV, patch 8", "TV", "pixel loss alone", "the paper's setting"]

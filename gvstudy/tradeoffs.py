@@ -1,0 +1,106 @@
+"""Charts of what is gained against what it costs: by loss, by weight, by length of training."""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from gvstudy.plots import COLOURS, colour
+
+REGULARISER_MARKERS = {"alone": "o", "tv": "s", "gv": "^"}
+
+
+def tradeoff(table: pd.DataFrame, bicubic: Mapping[str, float]) -> Figure:
+    """PSNR against variance ratio, a point a row of `table` (`pixel`, `regulariser`, metrics).
+
+    Colour tells the pixel loss, shape the regulariser; an arrow leads from each pixel loss alone
+    to what GV makes of it. The left panel has `bicubic`, the baseline's metrics, besides; the
+    right one looks closer.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.8))
+    for ax in axes:
+        for pixel, rows in table.groupby("pixel", sort=False):
+            places = rows.set_index("regulariser")[["variance_ratio", "psnr_y"]]
+            for regulariser, (x, y) in places.iterrows():
+                name = pixel if regulariser == "alone" else f"{pixel}+{regulariser}"
+                style = {"color": COLOURS[str(pixel)], "marker": REGULARISER_MARKERS[regulariser]}
+                ax.scatter(x, y, s=60, label=name, edgecolor="white", zorder=3, **style)
+            arrow = {"arrowstyle": "->", "color": COLOURS[str(pixel)], "shrinkA": 4, "shrinkB": 4}
+            ax.annotate("", places.loc["gv"], places.loc["alone"], arrowprops=arrow)
+        ax.set(xlabel="variance ratio SR / HR", ylabel="PSNR (luma, dB)")
+    style = {"color": COLOURS["bicubic"], "marker": "X", "s": 60, "edgecolor": "white"}
+    axes[0].scatter(bicubic["variance_ratio"], bicubic["psnr_y"], label="bicubic", **style)
+    axes[0].axvline(1, color=COLOURS["HR"], linestyle=":", label="HR")
+    axes[0].set_title("with bicubic")
+    axes[1].set_title("the trained models alone")
+    axes[1].margins(0.12)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, loc="outside right center")
+    sns.despine(figure)
+    return figure
+
+
+def sweep(points: pd.DataFrame, alone: pd.Series, authors: pd.Series) -> Figure:
+    """PSNR against variance ratio as a weight grows: a line a `family`, a panel a `padding`.
+
+    `points` has a row a training: `family`, `padding` ("" for both panels), `weight`,
+    `variance_ratio`, `psnr_y`. `alone` is the pixel loss without a regulariser (a star), `authors`
+    the paper's own setting (a ring), both with the same two metrics.
+    """
+    panels = [name for name in points["padding"].unique() if name]
+    figure, axes = plt.subplots(1, len(panels), figsize=(10.5, 4), sharex=True, sharey=True)
+    families = points["family"].unique()
+    shades = sns.color_palette("viridis", len(families) - 1)
+    hues = dict(zip(families, [*shades, "0.45"], strict=True))  # the last is TV
+    for ax, panel in zip(np.atleast_1d(axes), panels, strict=True):
+        for family, rows in points[points["padding"].isin([panel, ""])].groupby(
+            "family", sort=False
+        ):
+            line = rows.sort_values("weight")
+            style = {"color": hues[family], "marker": "o", "markersize": 4, "label": family}
+            ax.plot(line["variance_ratio"], line["psnr_y"], **style)
+            for _, end in line.iloc[[0, -1]].iterrows():
+                place = (end["variance_ratio"], end["psnr_y"])
+                ax.annotate(f"{end['weight']:g}", place, xytext=(3, 3), size=7, color=hues[family],
+                            textcoords="offset points")  # fmt: skip
+        x, y = alone["variance_ratio"], alone["psnr_y"]
+        ax.scatter(x, y, marker="*", s=110, color="black", zorder=4, label="pixel loss alone")
+        if panel == authors["padding"]:
+            ring = {"facecolor": "none", "edgecolor": COLOURS["l2+gv"], "linewidth": 1.6}
+            x, y = authors["variance_ratio"], authors["psnr_y"]
+            ax.scatter(x, y, s=120, zorder=5, label="the paper's setting", **ring)
+        ax.set(title=f"padding {panel}", xlabel="variance ratio SR / HR")
+    first = np.atleast_1d(axes)[0]
+    first.set_ylabel("PSNR (luma, dB)")
+    handles, labels = first.get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, loc="outside right center")
+    sns.despine(figure)
+    return figure
+
+
+def by_steps(gains: pd.DataFrame, levels: pd.DataFrame, label: str) -> Figure:
+    """What GV changes as the training gets longer, beside how good each arm has become.
+
+    `gains` is what `statistics.tabulate` gives, by number of steps; `levels` has a column a loss,
+    by number of steps. `label` names the metric.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.5))
+    left.axhline(0, color="0.6", linewidth=1)
+    for steps, row in gains.iterrows():
+        left.scatter([steps] * len(row["by_seed"]), row["by_seed"], marker="_", color="0.5", s=80)
+        left.plot([steps, steps], row["seeds"], color=colour("l2+gv"), linewidth=2, alpha=0.6)
+    left.plot(gains.index, gains["mean"], color=colour("l2+gv"), marker="o")
+    for loss in levels:
+        right.plot(levels.index, levels[loss], color=colour(loss), marker="o", label=loss)
+    for ax in (left, right):
+        ax.set(xscale="log", xlabel="steps of training")
+        ax.set_xticks(list(gains.index), [f"{steps:,}" for steps in gains.index])
+        ax.minorticks_off()
+    left.set_ylabel(f"{label}, with GV less without")
+    right.set_ylabel(label)
+    right.legend(frameon=False)
+    sns.despine(figure)
+    return figure
