@@ -42,7 +42,7 @@ def smoke(**changes):
 
 
 def test_the_notebooks_are_in_order():
-    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05", "06", "A1"]
+    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05", "06", "A1", "A2"]
 
 
 @each
