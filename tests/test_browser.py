@@ -1,0 +1,138 @@
+"""The notebooks in a real browser: JupyterLab opens them, runs them, and its sliders move."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+pytestmark = pytest.mark.skipif(not BROWSER, reason="no Chromium or Chrome is installed")
+
+FOLDER = Path(__file__).parent.parent / "notebooks"
+SECONDS = 1000  # milliseconds
+PANEL = "jupyterapp.shell.currentWidget"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """The address of a JupyterLab that serves a copy of the notebooks, with an empty store."""
+    folder = tmp_path_factory.mktemp("lab")
+    shutil.copytree(FOLDER, folder / "notebooks")
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0",
+        "--IdentityProvider.token=", "--expose-app-in-browser", str(folder / "notebooks"),
+    ]  # fmt: skip
+    own = {"GVSTUDY_RUNS": folder / "runs", "JUPYTER_RUNTIME_DIR": folder / "runtime"}
+    own |= {"JUPYTERLAB_WORKSPACES_DIR": folder / "spaces", "JUPYTER_CONFIG_DIR": folder / "config"}
+    environment = os.environ | {name: str(value) for name, value in own.items()}
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        try:
+            yield _address(server, folder)
+        finally:
+            server.terminate()
+            server.wait(timeout=30)
+
+
+def _address(server, folder):
+    """Where the server listens, once it does."""
+    for _ in range(600):
+        for told in (folder / "runtime").glob("jpserver-*.json"):
+            return json.loads(told.read_text())["url"]
+        assert server.poll() is None, (folder / "log").read_text()
+        time.sleep(0.1)
+    raise AssertionError((folder / "log").read_text())
+
+
+@contextmanager
+def opened(lab, name):
+    """A page of JupyterLab with that notebook, its kernel at hand."""
+    with playwright.sync_playwright() as tools:
+        browser = tools.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1300, "height": 900})
+        page.goto(f"{lab}lab/tree/{name}?reset", timeout=120 * SECONDS)
+        page.wait_for_function("window.jupyterapp", timeout=120 * SECONDS)
+        page.evaluate("jupyterapp.restored")
+        page.wait_for_function(f"{PANEL}?.context?.path === '{name}'", timeout=120 * SECONDS)
+        page.evaluate(f"{PANEL}.context.ready")
+        page.wait_for_function(
+            f"{PANEL}.sessionContext.session?.kernel?.status === 'idle'", timeout=120 * SECONDS
+        )
+        yield page
+        browser.close()
+
+
+def start(page):
+    """Begin Run All; `page.wait_for_function("window.ran")` waits for its end."""
+    page.evaluate(
+        "() => { window.ran = false;"
+        " jupyterapp.commands.execute('notebook:run-all-cells').finally(() => window.ran = true) }"
+    )
+
+
+def finish(page):
+    page.wait_for_function("window.ran", timeout=400 * SECONDS)
+
+
+def outputs(page):
+    """Every output of the notebook, as it would be saved."""
+    cells = page.evaluate(f"{PANEL}.content.model.toJSON()")["cells"]
+    return [output for cell in cells for output in cell.get("outputs", [])]
+
+
+def assert_clean(page):
+    for output in outputs(page):
+        assert output["output_type"] != "error", output
+        assert output.get("name") != "stderr", output
+    cells = page.evaluate(f"{PANEL}.content.model.toJSON()")["cells"]
+    counts = [cell["execution_count"] for cell in cells if cell["cell_type"] == "code"]
+    assert all(counts), "every cell was run"
+
+
+def test_a_training_shows_its_progress_and_goes_on_after_an_interruption(lab):
+    with opened(lab, "01_gradient_maps.ipynb") as page:
+        start(page)
+        page.wait_for_selector(".jp-OutputArea .progress-bar", timeout=120 * SECONDS)
+        time.sleep(3)
+        page.evaluate("jupyterapp.commands.execute('notebook:interrupt-kernel')")
+        finish(page)
+        assert any(output.get("ename") == "KeyboardInterrupt" for output in outputs(page))
+        start(page)
+        finish(page)
+        assert_clean(page)
+        assert page.locator(".jp-OutputArea .progress-bar").count() == 0
+        assert len(json.dumps(outputs(page))) < 1_000_000
+
+
+def test_the_sliders_move_the_picture(lab):
+    with opened(lab, "02_gradient_variance_loss.ipynb") as page:
+        start(page)
+        finish(page)
+        assert_clean(page)
+        cells = page.evaluate(f"{PANEL}.content.model.toJSON()")["cells"]
+        place = next(i for i, cell in enumerate(cells) if "SelectionSlider" in cell["source"])
+        page.evaluate(f"{PANEL}.content.scrollToItem({place}, 'start')")
+        handles = page.locator(".noUi-handle")
+        handles.first.wait_for(timeout=60 * SECONDS)
+        assert handles.count() == 2
+        picture = page.locator(".jp-OutputArea:has(.noUi-handle) img")
+        for handle in (handles.nth(0), handles.nth(1)):
+            before = picture.last.get_attribute("src")
+            handle.focus()
+            page.keyboard.press("ArrowRight")
+            playwright.expect(picture.last).not_to_have_attribute(
+                "src", before, timeout=60 * SECONDS
+            )
+        assert page.locator(".jp-OutputArea:has(.noUi-handle) .jp-RenderedText pre").count() == 0
+        if folder := os.environ.get("GVSTUDY_SCREENSHOTS"):
+            page.screenshot(path=f"{folder}/sliders.png")
+        assert_clean(page)

@@ -1,0 +1,108 @@
+"""The site: built without a warning, light, whole, and read without a network."""
+
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LARGEST = 3_000_000  # bytes of a page with its pictures
+
+
+class Addresses(HTMLParser):
+    """What a page names: the places it links to, and the files it loads."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.links, self.loaded, self.anchors = [], [], set()
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        """Sort an element's addresses."""
+        given = dict(attrs)
+        self.anchors.add(given.get("id"))
+        if tag == "a" and given.get("href"):
+            self.links.append(given["href"])
+        if tag in ("img", "script") and given.get("src"):
+            self.loaded.append(given["src"])
+        if tag == "link" and "stylesheet" in given.get("rel", ""):
+            self.loaded.append(given["href"])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    pytest.importorskip("myst_nb", reason="gvstudy[site] isn't installed")
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "-qnW", "--keep-going"]
+    built = subprocess.run(
+        [*command, str(ROOT / "notebooks"), str(folder / "html")], capture_output=True, text=True
+    )
+    assert built.returncode == 0, built.stderr
+    return folder / "html"
+
+
+@pytest.fixture(scope="module")
+def pages(site):
+    return {page: Addresses(page) for page in site.rglob("*.html")}
+
+
+def test_every_notebook_is_a_page(pages):
+    found = (ROOT / "notebooks").rglob("*.ipynb")
+    notebooks = {path.stem for path in found if ".ipynb_checkpoints" not in path.parts}
+    assert notebooks <= {page.stem for page in pages}
+
+
+def test_no_link_is_broken(pages):
+    for page, told in pages.items():
+        for address in told.links:
+            parts = urlsplit(address)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+            assert target.is_file(), (page.name, address)
+            if parts.fragment and target in pages:
+                assert unquote(parts.fragment) in pages[target].anchors, (page.name, address)
+
+
+def test_pages_are_light_and_load_nothing_from_elsewhere(pages):
+    for page, told in pages.items():
+        size = page.stat().st_size
+        for address in told.loaded:
+            parts = urlsplit(address)
+            assert not parts.scheme or parts.scheme == "data", (page.name, address)
+            if not parts.scheme:
+                file = page.parent / unquote(parts.path)
+                assert file.is_file(), (page.name, address)
+                size += file.stat().st_size
+        assert size < LARGEST, (page.name, size)
+
+
+def test_formulas_are_drawn_without_a_script(site):
+    page = (site / "02_gradient_variance_loss.html").read_text(encoding="utf-8")
+    assert page.count("<math") >= 4
+    assert not re.search(r"\$\$|\\frac|class=\"merror", page)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_pages_fit_a_phone_and_a_desk(pages, width):
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if not browser:
+        pytest.skip("no Chromium or Chrome is installed")
+    with playwright.sync_playwright() as tools:
+        chromium = tools.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        view = chromium.new_page(viewport={"width": width, "height": 900})
+        view.context.set_offline(True)
+        errors = []
+        view.on("pageerror", lambda error: errors.append(str(error)))
+        for page in pages:
+            view.goto(page.as_uri())
+            wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+            assert view.evaluate(wide) <= 0, page.name
+        chromium.close()
+    assert not errors
