@@ -36,10 +36,12 @@ def use_style() -> None:
 
 
 def save(figure: Figure, folder: str | Path, name: str) -> None:
-    """Save as `folder/name.png`; an empty folder means that nothing is saved."""
-    if folder:
-        with replacing(Path(folder) / f"{name}.png") as temporary:
-            figure.savefig(temporary)
+    """Save as `folder/name.png` and, for print, `.pdf`; an empty folder: nothing is saved."""
+    if not folder:
+        return
+    for suffix, metadata in ((".png", None), (".pdf", {"CreationDate": None})):
+        with replacing(Path(folder) / f"{name}{suffix}") as temporary:
+            figure.savefig(temporary, metadata=metadata)
 
 
 def colour(label: str) -> object:

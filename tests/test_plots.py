@@ -67,3 +67,14 @@ def test_a_sweep_has_a_panel_a_padding_and_tv_in_both():
     (legend,) = figure.legends
     labels = [text.get_text() for text in legend.get_texts()]
     assert labels == ["GV, patch 8", "TV", "pixel loss alone", "the paper's setting"]
+
+
+def test_a_figure_is_saved_for_the_screen_and_for_print(tmp_path):
+    figure = plots.edge_profile(pd.DataFrame({"HR": [0.0, 1.0], "bicubic": [0.2, 0.6]}))
+    for name in ("one", "again"):
+        plots.save(figure, tmp_path, name)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "one.png", "one.pdf", "again.png", "again.pdf",
+    }  # fmt: skip
+    assert (tmp_path / "one.pdf").read_bytes() == (tmp_path / "again.pdf").read_bytes()
+    plots.save(figure, "", "nowhere")
