@@ -50,7 +50,8 @@ def main() -> None:
 def model_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options that describe a model, for every command that takes one."""
     for option in (
-        click.option("--model", default="bicubic", type=click.Choice(MODELS), show_default=True),
+        click.option("--model", default="bicubic", type=click.Choice(list(MODELS)),
+                     show_default=True),
         click.option("--scale", default="2", type=click.Choice([str(s) for s in SCALES]),
                      show_default=True),
         click.option("--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path),

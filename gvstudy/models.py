@@ -162,19 +162,20 @@ def _bicubic(scale: int, size: str, channels: str, upsample: str) -> nn.Module:
     return Interpolation(scale, upsample)
 
 
-_BUILDERS: dict[str, Callable[[int, str, str, str], nn.Module]] = {
+# By name, what builds a model from scale, size, channels and upsample. One that is entered here
+# is a model like the others.
+MODELS: dict[str, Callable[[int, str, str, str], nn.Module]] = {
     "bicubic": _bicubic,
     "vdsr": _vdsr,
     "edsr": _edsr,
     "espcn": _espcn,
 }
-MODELS = tuple(_BUILDERS)
 
 
 def check_model(name: str, scale: int, size: str, channels: str, upsample: str) -> None:
     """Raise ValueError, naming the known values, for a model that `build_model` doesn't know."""
     for what, given, known in (
-        ("model", name, MODELS),
+        ("model", name, tuple(MODELS)),
         ("scale", scale, SCALES),
         ("size", size, SIZES),
         ("channels", channels, CHANNELS),
@@ -207,4 +208,4 @@ def build_model(
     Weights are drawn from torch's global generator. Raises ValueError for an unknown value.
     """
     check_model(name, scale, size, channels, upsample)
-    return _BUILDERS[name](scale, size, channels, upsample)
+    return MODELS[name](scale, size, channels, upsample)
