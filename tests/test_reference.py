@@ -4,12 +4,14 @@ import dataclasses
 from collections import Counter
 from itertools import product
 
+import pandas as pd
 import pytest
 import torch
 
 from gvstudy import Run, reference, study
 from gvstudy.controls import GRIDS, runs_of
 from gvstudy.evaluation import METRICS
+from gvstudy.files import package_data
 from gvstudy.grids import AUTHORS_TV2, CHOSEN, TESTS, TRIAL_SET, factors, table1, table2
 
 
@@ -187,3 +189,19 @@ def test_the_authors_tv_weighs_the_same_against_the_mean():
     assert run.tv_weight * run.batch_size * run.crop_size**2 == pytest.approx(AUTHORS_TV2)
     theirs = 1e-8 * 64 * 3 * 128**2
     assert pytest.approx(theirs) == 3 * AUTHORS_TV2
+
+
+def test_the_official_pair_is_the_authors_training_and_its_protocols_are_of_it():
+    rows = reference.load("official", ["official"])
+    described = rows.drop_duplicates("run").set_index("loss")
+    assert set(described.index) == {"l2", "l2+gv"}
+    for run in runs_of(["official"], "full", seeds=1):
+        told = run.description()
+        for field in ("size", "channels", "upsample", "steps", "batch_size", "recipe", "seed"):
+            assert described.loc[run.loss, field] == told[field]
+    protocols = pd.read_csv(package_data("reference/official/protocols.csv").open())
+    paper = protocols[protocols["variant"] == "paper"].set_index(["set", "image", "loss"])["psnr"]
+    measured = rows.set_index(["set", "image", "loss"])["psnr_rgb"].loc[paper.index]
+    assert (paper - measured).abs().max() < 0.01
+    for _, run in rows.drop_duplicates("run").iterrows():
+        assert reference.load_model("official", run)(torch.rand(1, 3, 8, 8)).isfinite().all()

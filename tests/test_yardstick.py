@@ -100,3 +100,13 @@ def test_a_missing_crop_costs_where_the_scale_does_not_divide_the_sides():
     assert rows.loc["not", "uncut"] < rows.loc["not", "cut"] - 1
     evaluated = evaluate(build_model("bicubic", 3), pictures, 3)
     assert rows["cut"].to_list() == pytest.approx(evaluated["psnr_rgb"].to_list())
+
+
+@pytest.mark.usefixtures("real_data")
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_the_committed_cost_of_a_missing_crop_is_true(scale):
+    kept = pd.read_csv(package_data("reference/uncut.csv").open())
+    kept = kept.query("scale == @scale and model == 'bicubic' and set == 'Set5'")
+    again = with_and_without_crop(build_model("bicubic", scale), load_images("Set5"), scale)
+    for column in ("cut", "uncut"):
+        assert again[column].to_list() == pytest.approx(kept[column].to_list(), abs=0.01)
