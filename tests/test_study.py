@@ -96,11 +96,14 @@ def test_every_field_counts_when_it_is_used():
         "train_set": "BSDS500", "valid_set": "Set5", "steps": 7, "batch_size": 3,
         "crop_size": 96, "learning_rate": 1e-4, "gv_weight": 0.1, "patch_size": 4,
         "padding": "valid", "precision": "bfloat16", "recipe": "official",
+        "start_steps": 9,
     }  # fmt: skip
     names = {run_id(dataclasses.replace(base, **{k: v}), "") for k, v in changes.items()}
     assert len(names | {run_id(base, "")}) == len(changes) + 1
     untried = {field.name for field in dataclasses.fields(Run)} - changes.keys()
-    assert untried == {"tv_weight"}  # TV is not in this loss
+    assert untried == {"tv_weight", "start_learning_rate"}  # no TV in this loss, and no start
+    goes_on = [Run(start_steps=9, start_learning_rate=rate) for rate in (1e-3, 1e-4)]
+    assert len({run_id(run, "") for run in goes_on}) == 2
 
 
 def test_what_lies_in_the_store(store):
