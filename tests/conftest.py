@@ -38,6 +38,23 @@ def real_data():
     return Path(os.environ["GVSTUDY_DATA"])
 
 
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless browser; tests that need one are skipped without.
+
+    Playwright keeps an event loop running, which papermill wouldn't bear: so for a module only.
+    """
+    api = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if not found:
+        pytest.skip("no Chromium or Chrome is installed")
+    with api.sync_playwright() as tools:
+        browser = tools.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
 @pytest.fixture
 def interrupt_at(monkeypatch):
     """Interrupt a training before its n-th step; gives the list that grows with every step."""

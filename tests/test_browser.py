@@ -6,17 +6,11 @@ import shutil
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
-pytestmark = pytest.mark.skipif(not BROWSER, reason="no Chromium or Chrome is installed")
-
+expect = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed").expect
 FOLDER = Path(__file__).parent.parent / "notebooks"
 SECONDS = 1000  # milliseconds
 PANEL = "jupyterapp.shell.currentWidget"
@@ -53,12 +47,14 @@ def _address(server, folder):
     raise AssertionError((folder / "log").read_text())
 
 
-@contextmanager
-def opened(lab, name):
-    """A page of JupyterLab with that notebook, its kernel at hand."""
-    with playwright.sync_playwright() as tools:
-        browser = tools.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1300, "height": 900})
+@pytest.fixture
+def opened(chromium, lab):
+    """Opens a notebook in JupyterLab; gives the page, once its kernel is at hand."""
+    pages = []
+
+    def opening(name):
+        page = chromium.new_page(viewport={"width": 1300, "height": 900})
+        pages.append(page)
         page.goto(f"{lab}lab/tree/{name}?reset", timeout=120 * SECONDS)
         page.wait_for_function("window.jupyterapp", timeout=120 * SECONDS)
         page.evaluate("jupyterapp.restored")
@@ -67,8 +63,11 @@ def opened(lab, name):
         page.wait_for_function(
             f"{PANEL}.sessionContext.session?.kernel?.status === 'idle'", timeout=120 * SECONDS
         )
-        yield page
-        browser.close()
+        return page
+
+    yield opening
+    for page in pages:
+        page.close()
 
 
 def start(page):
@@ -98,41 +97,39 @@ def assert_clean(page):
     assert all(counts), "every cell was run"
 
 
-def test_a_training_shows_its_progress_and_goes_on_after_an_interruption(lab):
-    with opened(lab, "01_gradient_maps.ipynb") as page:
-        start(page)
-        page.wait_for_selector(".jp-OutputArea .progress-bar", timeout=120 * SECONDS)
-        time.sleep(3)
-        page.evaluate("jupyterapp.commands.execute('notebook:interrupt-kernel')")
-        finish(page)
-        assert any(output.get("ename") == "KeyboardInterrupt" for output in outputs(page))
-        start(page)
-        finish(page)
-        assert_clean(page)
-        assert page.locator(".jp-OutputArea .progress-bar").count() == 0
-        assert len(json.dumps(outputs(page))) < 1_000_000
+def test_a_training_shows_its_progress_and_goes_on_after_an_interruption(opened):
+    page = opened("01_gradient_maps.ipynb")
+    start(page)
+    page.wait_for_selector(".jp-OutputArea .progress-bar", timeout=120 * SECONDS)
+    time.sleep(3)
+    page.evaluate("jupyterapp.commands.execute('notebook:interrupt-kernel')")
+    finish(page)
+    assert any(output.get("ename") == "KeyboardInterrupt" for output in outputs(page))
+    start(page)
+    finish(page)
+    assert_clean(page)
+    assert page.locator(".jp-OutputArea .progress-bar").count() == 0
+    assert len(json.dumps(outputs(page))) < 1_000_000
 
 
-def test_the_sliders_move_the_picture(lab):
-    with opened(lab, "02_gradient_variance_loss.ipynb") as page:
-        start(page)
-        finish(page)
-        assert_clean(page)
-        cells = page.evaluate(f"{PANEL}.content.model.toJSON()")["cells"]
-        place = next(i for i, cell in enumerate(cells) if "SelectionSlider" in cell["source"])
-        page.evaluate(f"{PANEL}.content.scrollToItem({place}, 'start')")
-        handles = page.locator(".noUi-handle")
-        handles.first.wait_for(timeout=60 * SECONDS)
-        assert handles.count() == 2
-        picture = page.locator(".jp-OutputArea:has(.noUi-handle) img")
-        for handle in (handles.nth(0), handles.nth(1)):
-            before = picture.last.get_attribute("src")
-            handle.focus()
-            page.keyboard.press("ArrowRight")
-            playwright.expect(picture.last).not_to_have_attribute(
-                "src", before, timeout=60 * SECONDS
-            )
-        assert page.locator(".jp-OutputArea:has(.noUi-handle) .jp-RenderedText pre").count() == 0
-        if folder := os.environ.get("GVSTUDY_SCREENSHOTS"):
-            page.screenshot(path=f"{folder}/sliders.png")
-        assert_clean(page)
+def test_the_sliders_move_the_picture(opened):
+    page = opened("02_gradient_variance_loss.ipynb")
+    start(page)
+    finish(page)
+    assert_clean(page)
+    cells = page.evaluate(f"{PANEL}.content.model.toJSON()")["cells"]
+    place = next(i for i, cell in enumerate(cells) if "SelectionSlider" in cell["source"])
+    page.evaluate(f"{PANEL}.content.scrollToItem({place}, 'start')")
+    handles = page.locator(".noUi-handle")
+    handles.first.wait_for(timeout=60 * SECONDS)
+    assert handles.count() == 2
+    picture = page.locator(".jp-OutputArea:has(.noUi-handle) img")
+    for handle in (handles.nth(0), handles.nth(1)):
+        before = picture.last.get_attribute("src")
+        handle.focus()
+        page.keyboard.press("ArrowRight")
+        expect(picture.last).not_to_have_attribute("src", before, timeout=60 * SECONDS)
+    assert page.locator(".jp-OutputArea:has(.noUi-handle) .jp-RenderedText pre").count() == 0
+    if folder := os.environ.get("GVSTUDY_SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/sliders.png")
+    assert_clean(page)

@@ -1,7 +1,6 @@
 """The site: built without a warning, light, whole, and read without a network."""
 
 import re
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -89,20 +88,14 @@ def test_formulas_are_drawn_without_a_script(site):
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_pages_fit_a_phone_and_a_desk(pages, width):
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if not browser:
-        pytest.skip("no Chromium or Chrome is installed")
-    with playwright.sync_playwright() as tools:
-        chromium = tools.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        view = chromium.new_page(viewport={"width": width, "height": 900})
-        view.context.set_offline(True)
-        errors = []
-        view.on("pageerror", lambda error: errors.append(str(error)))
-        for page in pages:
-            view.goto(page.as_uri())
-            wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-            assert view.evaluate(wide) <= 0, page.name
-        chromium.close()
+def test_pages_fit_a_phone_and_a_desk(pages, chromium, width):
+    view = chromium.new_page(viewport={"width": width, "height": 900})
+    view.context.set_offline(True)
+    errors = []
+    view.on("pageerror", lambda error: errors.append(str(error)))
+    for page in pages:
+        view.goto(page.as_uri())
+        wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert view.evaluate(wide) <= 0, page.name
+    view.close()
     assert not errors
