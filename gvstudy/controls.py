@@ -21,13 +21,13 @@ from gvstudy.runs import Run
 PAIR = ("l2", "l2+gv")
 ARMS = (*PAIR, "l1")
 RATES: dict[str, tuple[float, ...]] = {  # tried for every arm, by recipe
-    "official": (0.04, 0.1, 0.25, 0.6, 1.5),
+    "official": (0.016, 0.04, 0.1, 0.25, 0.6, 1.5),
     "official-adam": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
 }
 BEST = {  # by the kept results `rates`: highest PSNR, luma
-    ("official", "l2"): 0.25,
-    ("official", "l2+gv"): 0.25,
-    ("official", "l1"): 0.1,
+    ("official", "l2"): 0.1,
+    ("official", "l2+gv"): 0.1,
+    ("official", "l1"): 0.04,
     ("official-adam", "l2"): 3e-3,
     ("official-adam", "l2+gv"): 3e-3,
 }
