@@ -19,7 +19,7 @@ from gvstudy.grids import (
 from gvstudy.runs import Run
 
 PAIR = ("l2", "l2+gv")
-ARMS = (*PAIR, "l1")
+ARMS = (*PAIR, "l1", "l1+gv", "l2+tv2")
 RATES: dict[str, tuple[float, ...]] = {  # tried for every arm, by recipe
     "official": (0.016, 0.04, 0.1, 0.25, 0.6, 1.5),
     "official-adam": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
@@ -46,7 +46,7 @@ BRIEF: dict[str, dict[str, Any]] = {  # the authors' training of VDSR at x2, by 
 
 
 def arms(size: str) -> list[Run]:
-    """The official recipe at its own learning rate: L2, L2 + GV, L1."""
+    """The official recipe at its own learning rate: L2 and L1, alone and with GV, L2 + TV."""
     return [_brief(size, loss=loss, seed=seed) for seed in _seeds(size, 8) for loss in ARMS]
 
 
@@ -122,7 +122,8 @@ def sweep(size: str) -> list[Run]:
 
 
 def _brief(size: str, **fields: Any) -> Run:
-    return Run(**(BRIEF[size] | fields))
+    """The authors' training of VDSR, with their weights."""
+    return with_tv2(Run(**(BRIEF[size] | fields)), 1)
 
 
 def _at_best(size: str, recipe: str, seeds: int) -> list[Run]:
