@@ -1,15 +1,17 @@
 """Charts of what is gained against what it costs: by loss, by weight, by length of training."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gvstudy.plots import COLOURS, colour
 
+METRICS = {"psnr_y": "PSNR (luma, dB)", "ssim_y": "SSIM (luma)"}
 REGULARISER_MARKERS = {"alone": "o", "tv": "s", "gv": "^"}
 
 
@@ -44,41 +46,55 @@ def tradeoff(table: pd.DataFrame, bicubic: Mapping[str, float]) -> Figure:
 
 
 def sweep(points: pd.DataFrame, alone: pd.Series, authors: pd.Series) -> Figure:
-    """PSNR against variance ratio as a weight grows: a line a `family`, a panel a `padding`.
+    """PSNR and SSIM against variance ratio as a weight grows: a line a `family`, a row a `padding`.
 
-    `points` has a row a training: `family`, `padding` ("" for both panels), `weight`,
-    `variance_ratio`, `psnr_y`. `alone` is the pixel loss without a regulariser (a star), `authors`
-    the paper's own setting (a ring), both with the same two metrics.
+    `points` has a row a training: `family`, `padding` ("" for all rows), `weight` and the metrics
+    `variance_ratio`, `psnr_y`, `ssim_y`. `alone` is the pixel loss without a regulariser (a star),
+    `authors` the paper's own setting (a ring), both with the same metrics. The weights stand at the
+    ends of each line.
     """
-    panels = [name for name in points["padding"].unique() if name]
-    figure, axes = plt.subplots(1, len(panels), figsize=(10.5, 4), sharex=True, sharey=True)
+    paddings = [name for name in points["padding"].unique() if name] or [""]
+    figure, axes = plt.subplots(
+        len(paddings), 2, figsize=(10.5, 0.9 + 3.1 * len(paddings)), squeeze=False,
+        sharex=True, sharey="col",
+    )  # fmt: skip
     families = points["family"].unique()
-    shades = sns.color_palette("viridis", len(families) - 1)
-    hues = dict(zip(families, [*shades, "0.45"], strict=True))  # the last is TV
-    for ax, panel in zip(np.atleast_1d(axes), panels, strict=True):
-        for family, rows in points[points["padding"].isin([panel, ""])].groupby(
-            "family", sort=False
-        ):
-            line = rows.sort_values("weight")
-            style = {"color": hues[family], "marker": "o", "markersize": 4, "label": family}
-            ax.plot(line["variance_ratio"], line["psnr_y"], **style)
-            for _, end in line.iloc[[0, -1]].iterrows():
-                place = (end["variance_ratio"], end["psnr_y"])
-                ax.annotate(f"{end['weight']:g}", place, xytext=(3, 3), size=7, color=hues[family],
-                            textcoords="offset points")  # fmt: skip
-        x, y = alone["variance_ratio"], alone["psnr_y"]
-        ax.scatter(x, y, marker="*", s=110, color="black", zorder=4, label="pixel loss alone")
-        if panel == authors["padding"]:
-            ring = {"facecolor": "none", "edgecolor": COLOURS["l2+gv"], "linewidth": 1.6}
-            x, y = authors["variance_ratio"], authors["psnr_y"]
-            ax.scatter(x, y, s=120, zorder=5, label="the paper's setting", **ring)
-        ax.set(title=f"padding {panel}", xlabel="variance ratio SR / HR")
-    first = np.atleast_1d(axes)[0]
-    first.set_ylabel("PSNR (luma, dB)")
-    handles, labels = first.get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, loc="outside right center")
+    shades = iter(sns.color_palette("viridis", sum(families != "TV")))
+    hues = {name: "0.45" if name == "TV" else next(shades) for name in families}
+    for row, padding in zip(axes, paddings, strict=True):
+        here = points[points["padding"].isin([padding, ""])].sort_values("weight")
+        for ax, (metric, label) in zip(row, METRICS.items(), strict=True):
+            _by_weight(ax, here, metric, hues)
+            star = (alone["variance_ratio"], alone[metric])
+            ax.scatter(*star, marker="*", s=110, color="black", zorder=4, label="L2 alone")
+            if padding in ("", authors["padding"]):
+                ring = (authors["variance_ratio"], authors[metric])
+                style = {"facecolor": "none", "edgecolor": COLOURS["l2+gv"], "linewidth": 1.6}
+                ax.scatter(*ring, s=120, zorder=5, label="the paper's setting", **style)
+            ax.set(ylabel=label, title=f"padding {padding}" if padding else "")
+    for ax in axes[-1]:
+        ax.set_xlabel("variance ratio SR / HR")
+    told = [ax.get_legend_handles_labels() for ax in axes.flat]
+    handles = {label: handle for pair in told for handle, label in zip(*pair, strict=True)}
+    figure.legend(handles.values(), handles, frameon=False, loc="outside right center")
     sns.despine(figure)
     return figure
+
+
+def _by_weight(ax: Axes, points: pd.DataFrame, metric: str, hues: Mapping[str, Any]) -> None:
+    """A line a family, with the smallest and the largest weight written at its ends."""
+    for family, line in points.groupby("family", sort=False):
+        hue = hues[str(family)]
+        ax.plot(
+            line["variance_ratio"], line[metric], color=hue, marker="o", markersize=4,
+            label=family,
+        )  # fmt: skip
+        for _, end in line.iloc[[0, -1]].iterrows():
+            place = (end["variance_ratio"], end[metric])
+            ax.annotate(
+                f"{end['weight']:g}", place, xytext=(4, 3), textcoords="offset points", size=7,
+                color=hue,
+            )  # fmt: skip
 
 
 def by_steps(gains: pd.DataFrame, levels: pd.DataFrame, label: str) -> Figure:

@@ -52,21 +52,37 @@ def test_gains_by_steps_show_every_seed_and_both_arms():
     assert [line.get_label() for line in right.lines] == ["l2", "l2+gv"]
 
 
-def test_a_sweep_has_a_panel_a_padding_and_tv_in_both():
-    rows = [
-        {"family": family, "padding": padding, "weight": weight,
-         "variance_ratio": 0.8 + weight / 10, "psnr_y": 30 - weight}
-        for family, padding in (("GV, patch 8", "zeros"), ("GV, patch 8", "valid"), ("TV", ""))
-        for weight in (0.1, 1)
-    ]  # fmt: skip
-    alone = pd.Series({"variance_ratio": 0.8, "psnr_y": 30})
-    figure = tradeoffs.sweep(pd.DataFrame(rows), alone, pd.Series(rows[1]))
-    assert [ax.get_title() for ax in figure.axes] == ["padding zeros", "padding valid"]
+def points(*lines):
+    return pd.DataFrame(
+        {"family": family, "padding": padding, "weight": weight, "psnr_y": 30 - weight,
+         "ssim_y": 0.9, "variance_ratio": 0.8 + weight / 10}
+        for family, padding in lines for weight in (0.1, 1)
+    )  # fmt: skip
+
+
+ALONE = pd.Series({"variance_ratio": 0.8, "psnr_y": 30, "ssim_y": 0.9})
+
+
+def test_a_sweep_has_a_row_a_padding_and_tv_in_both():
+    shown = points(("GV, patch 8", "zeros"), ("GV, patch 8", "valid"), ("TV", ""))
+    figure = tradeoffs.sweep(shown, ALONE, shown.iloc[1])
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles == ["padding zeros"] * 2 + ["padding valid"] * 2
     for ax in figure.axes:
         assert [line.get_label() for line in ax.lines] == ["GV, patch 8", "TV"]
+    assert figure.axes[0].lines[0].get_ydata() == pytest.approx([29.9, 29])
+    rings = [len(ax.collections) for ax in figure.axes]
+    assert rings == [2, 2, 1, 1]  # the star, and the paper's setting where it belongs
     (legend,) = figure.legends
     labels = [text.get_text() for text in legend.get_texts()]
-    assert labels == ["GV, patch 8", "TV", "pixel loss alone", "the paper's setting"]
+    assert labels == ["GV, patch 8", "TV", "L2 alone", "the paper's setting"]
+
+
+def test_a_sweep_without_paddings_is_one_row():
+    shown = points(("GV", ""), ("maps", ""))
+    figure = tradeoffs.sweep(shown, ALONE, shown.iloc[1])
+    assert [ax.get_ylabel() for ax in figure.axes] == ["PSNR (luma, dB)", "SSIM (luma)"]
+    assert [len(ax.lines) for ax in figure.axes] == [2, 2]
 
 
 def test_a_figure_is_saved_for_the_screen_and_for_print(tmp_path):
