@@ -25,9 +25,9 @@ def test_every_arm_has_the_same_seeds(name):
     runs = controls.GRIDS[name]("reduced")
     seeds = {}
     for run in runs:
-        seeds.setdefault((run.loss, run.steps), []).append(run.seed)
+        seeds.setdefault((run.loss, run.recipe, run.steps), []).append(run.seed)
     (common,) = {tuple(some) for some in seeds.values()}
-    assert len(common) >= (8 if name in ("arms", "best", "pixel-only") else 6)
+    assert len(common) >= (8 if name in ("arms", "again", "best", "pixel-only") else 6)
     assert not any(run.seed >= TRIAL_SEED for run in runs)
 
 
