@@ -19,7 +19,8 @@ class Recipe:
     momentum: float = 0.0  # of SGD
     weight_decay: float = 0.0
     clip: float = 0.0  # the largest norm of the gradient; 0 for no limit
-    clip_step: float = 0.0  # the largest step of plain descent, in any weight; 0 for no limit
+    clip_first: float = 0.0  # largest gradient by any weight at the first rate; 0 for no limit.
+    # It grows as the rate falls, so that a step of plain descent has the same limit throughout.
     summed: bool = False  # the loss is half its sum over a crop's pixels, not their mean
     milestones: tuple[float, ...] = ()  # shares of the run after which the rate drops; none: cycle
     drop: float = 0.1  # factor at a milestone
@@ -58,11 +59,11 @@ RECIPES = {
     ),
     "published-vdsr": Recipe(
         source="Kim et al. (2016): 80 epochs, a tenth every 20, gradients clipped to theta over "
-        "the learning rate; theta isn't told, .01 is ours",
+        "the learning rate; theta isn't told, a tenth of the first rate is ours",
         optimizer="sgd",
         momentum=0.9,
         weight_decay=1e-4,
-        clip_step=0.01,
+        clip_first=0.1,
         summed=True,
         milestones=(1 / 4, 2 / 4, 3 / 4),
     ),

@@ -126,8 +126,8 @@ def train(
                     whole.backward()
                 if recipe.clip:
                     torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-                if recipe.clip_step:
-                    largest = recipe.clip_step / learning_rate
+                if recipe.clip_first:
+                    largest = recipe.clip_first * run.learning_rate / learning_rate
                     torch.nn.utils.clip_grad_value_(model.parameters(), largest)
                 optimizer.step()
                 recent.append([term.detach() for term in terms])

@@ -246,7 +246,7 @@ def test_no_step_moves_a_weight_farther_than_the_recipe_lets_it():
     run = dataclasses.replace(TINY, model="vdsr", recipe="published-vdsr", steps=3)
     run = dataclasses.replace(run, learning_rate=0.1)
     ends, start = weights(run_to_end(run)[0]), weights(tr.initial_model(run))
-    limit = tr.RECIPES[run.recipe].clip_step
+    limit = tr.RECIPES[run.recipe].clip_first * run.learning_rate
     # Momentum .9 adds up what three clipped steps may be; weight decay takes next to nothing.
     farthest = limit * ((1 + 0.9 + 0.81) + (1 + 0.9) + 1)
     assert 0.5 * limit < (ends - start).abs().max() < farthest + 1e-4
