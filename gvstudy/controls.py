@@ -31,8 +31,8 @@ BEST = {  # by the kept results `rates`: highest PSNR, luma
     ("official", "l1"): 0.04,
     ("official-adam", "l2"): 3e-3,
     ("official-adam", "l2+gv"): 3e-3,
-    ("published-vdsr", "l2"): 1e-3,
-    ("published-vdsr", "l2+gv"): 1e-3,
+    ("published-vdsr", "l2"): 0.01,
+    ("published-vdsr", "l2+gv"): 3e-3,
 }
 BUDGETS = {3: 6, 10: 6, 30: 3}  # times the official number of steps, and with how many seeds
 TV_FACTORS = (*FACTORS, 100)

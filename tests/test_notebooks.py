@@ -15,7 +15,10 @@ from gvstudy.cli import main
 NOTEBOOKS = sorted(Path(__file__).parent.parent.glob("notebooks/*_*.ipynb"))
 PATHS = re.compile(r"(/home|/root|/tmp|/work|/Users|/private|/opt|[A-Z]:\\)[\w./\\-]*")
 UNCOMPARED = {"nbval-ignore-output", "nbval-skip"}
-each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+ANSWERS = sorted(NOTEBOOKS[0].parent.glob("solutions/*.ipynb"))
+each = pytest.mark.parametrize(
+    "path", NOTEBOOKS + ANSWERS, ids=lambda path: str(path.relative_to(NOTEBOOKS[0].parent))
+)
 
 
 def read(path):
@@ -42,7 +45,16 @@ def smoke(**changes):
 
 
 def test_the_notebooks_are_in_order():
-    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05", "06", "A1", "A2"]
+    numbers = [path.name[:2] for path in NOTEBOOKS]
+    assert numbers == ["01", "02", "03", "04", "05", "06", "07", "A1", "A2"]
+
+
+def test_every_notebook_with_exercises_has_its_answers():
+    asked = [path.name for path in NOTEBOOKS if "Exercises" in path.read_text()]
+    assert [path.name for path in ANSWERS] == asked
+    for path in NOTEBOOKS:
+        linked = f"(solutions/{path.name})" in path.read_text()
+        assert linked == (path.name in asked), path.name
 
 
 @each
@@ -92,7 +104,7 @@ def test_committed_notebooks_are_light_and_clean(path):
     assert metadata.kernelspec.name == "python3"
 
 
-@each
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_parameters_are_typed_and_documented(path):
     (cell,) = [cell for cell in code_cells(path) if "parameters" in tags(cell)]
     for line in cell.source.splitlines():
@@ -104,6 +116,14 @@ def test_cells_are_short(path):
     for cell in code_cells(path):
         lists = "parameters" in tags(cell) or "import " in cell.source
         assert len(cell.source.splitlines()) <= (20 if lists else 12), cell.source
+
+
+def test_the_readme_has_the_ledger_of_notebook_07():
+    (path,) = [path for path in NOTEBOOKS if path.name.startswith("07")]
+    ledger = [line for line in printed(read(path)).splitlines() if line.startswith("| ")]
+    assert len(ledger) >= 15
+    readme = (path.parent.parent / "README.md").read_text(encoding="utf-8").splitlines()
+    assert [line for line in ledger if line not in readme] == []
 
 
 def test_quick_is_the_notebooks_own_default():
