@@ -18,6 +18,7 @@ from gvstudy.grids import (
 )
 from gvstudy.runs import Run
 
+SMALL = ("smoke", "quick")  # sizes that show how it goes: one seed, fewer settings
 PAIR = ("l2", "l2+gv")
 ARMS = (*PAIR, "l1", "l1+gv", "l2+tv2")
 RATES: dict[str, tuple[float, ...]] = {  # tried for every arm, by recipe
@@ -73,7 +74,7 @@ def rates(size: str) -> list[Run]:
         _brief(size, loss=loss, seed=TRIAL_SEED + trial, recipe=recipe, learning_rate=rate)
         for trial in _seeds(size, 2)
         for recipe, loss in BEST
-        for rate in RATES[recipe]
+        for rate in (RATES[recipe][1:4] if size in SMALL else RATES[recipe])
     ]
 
 
@@ -103,7 +104,7 @@ def budget(size: str) -> list[Run]:
     return [
         _brief(size, loss=loss, seed=seed, steps=times * BRIEF[size]["steps"])
         for times, seeds in BUDGETS.items()
-        if size != "quick" or times == 3
+        if size not in SMALL or times == 3
         for seed in _seeds(size, seeds)
         for loss in PAIR
     ]
@@ -123,7 +124,7 @@ def finetuned(size: str) -> list[Run]:
 def sweep(size: str) -> list[Run]:
     """GV's weight, patch size and padding, and TV's weight; recipe `tuned`, seeds of trials."""
     whole = list(product(PATCH_SIZES, PADDINGS, WEIGHTS))
-    if size in ("smoke", "quick"):  # one at a time, from the authors' own setting
+    if size in SMALL:  # one at a time, from the authors' own setting
         own = (8, "zeros", AUTHORS_GV)
         whole = [one for one in whole if sum(a != b for a, b in zip(one, own, strict=True)) < 2]
     gv: list[dict[str, Any]] = [
@@ -150,7 +151,7 @@ def _at_best(size: str, recipe: str, seeds: int) -> list[Run]:
 
 
 def _seeds(size: str, count: int) -> range:
-    return range(1 if size in ("smoke", "quick") else count)
+    return range(1 if size in SMALL else count)
 
 
 CONTROLS: dict[str, Callable[[str], list[Run]]] = {
