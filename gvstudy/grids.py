@@ -128,7 +128,8 @@ def is_shown(run: Run) -> bool:
     """Whether figures show the run's model: VDSR's pair at x2 and at x3, as in the paper."""
     pair = run.model == "vdsr" and run.scale in (2, 3) and run.loss in ("l2", "l2+gv")
     plain = run.gv_weight == AUTHORS_GV and not run.start_steps
-    return pair and plain and run.seed == 0 and run.recipe in ("tuned", "official")
+    recipe = run.recipe == "tuned" or (run.recipe == "official" and run.size == "paper")
+    return pair and plain and recipe and run.seed == 0
 
 
 def _run(

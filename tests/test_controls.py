@@ -4,8 +4,9 @@ from collections import Counter
 
 import pytest
 
-from gvstudy import controls
-from gvstudy.grids import AUTHORS_GV, AUTHORS_TV2, SIZES, TRIAL_SEED
+from gvstudy import controls, reference
+from gvstudy.evaluation import METRICS
+from gvstudy.grids import AUTHORS_GV, AUTHORS_TV2, SIZES, TRIAL_SEED, TRIAL_SET
 from gvstudy.training import RECIPES
 
 TRIALS = ("rates", "sweep")
@@ -48,6 +49,33 @@ def test_every_arm_gets_as_many_rates():
 
 def test_the_best_rates_are_among_those_tried():
     assert all(rate in controls.RATES[recipe] for (recipe, _), rate in controls.BEST.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "grids", "sets"),
+    [
+        ("controls", RESULTS, ["DIV2K_valid_centre256", "Set14"]),
+        ("trials", TRIALS, [TRIAL_SET]),
+    ],
+)
+def test_the_kept_runs_are_those_of_the_grids(name, grids, sets):
+    kept = reference.load(name)
+    assert kept.drop_duplicates("run").set_index("run")["grids"].value_counts().to_dict() == (
+        Counter(controls.runs_of(grids, "reduced").values())
+    )
+    seen = kept.groupby("run")["set"].unique().map(sorted)
+    assert all(some == sets for some in seen)
+    assert not kept["revision"].str.contains("dirty").any()
+    assert not kept[list(METRICS)].isna().any(axis=None)
+
+
+def test_the_best_rates_are_those_of_the_trials():
+    trials = reference.load("trials", ["rates"])
+    mean = trials.groupby(["recipe", "loss", "learning_rate"])["psnr_y"].mean().unstack()
+    assert mean.idxmax(axis=1).to_dict() == controls.BEST
+    tried = mean.notna().groupby("recipe").sum().gt(0)
+    for recipe, some in tried.iterrows():
+        assert tuple(some[some].index) == controls.RATES[recipe]
 
 
 def test_the_sweep_has_the_authors_setting_and_five_decades():
