@@ -50,8 +50,8 @@ def sweep(points: pd.DataFrame, alone: pd.Series, authors: pd.Series) -> Figure:
 
     `points` has a row a training: `family`, `padding` ("" for all rows), `weight` and the metrics
     `variance_ratio`, `psnr_y`, `ssim_y`. `alone` is the pixel loss without a regulariser (a star),
-    `authors` the paper's own setting (a ring), both with the same metrics. The weights stand at the
-    ends of each line.
+    `authors` the paper's own setting (a ring), both with the same metrics. The heaviest weight
+    stands at its end of a line. A family "TV" may leave the view, which is that of the others.
     """
     paddings = [name for name in points["padding"].unique() if name] or [""]
     figure, axes = plt.subplots(
@@ -65,6 +65,7 @@ def sweep(points: pd.DataFrame, alone: pd.Series, authors: pd.Series) -> Figure:
         here = points[points["padding"].isin([padding, ""])].sort_values("weight")
         for ax, (metric, label) in zip(row, METRICS.items(), strict=True):
             _by_weight(ax, here, metric, hues)
+            _look_at(ax, points[points["family"] != "TV"], metric)
             star = (alone["variance_ratio"], alone[metric])
             ax.scatter(*star, marker="*", s=110, color="black", zorder=4, label="L2 alone")
             if padding in ("", authors["padding"]):
@@ -82,19 +83,26 @@ def sweep(points: pd.DataFrame, alone: pd.Series, authors: pd.Series) -> Figure:
 
 
 def _by_weight(ax: Axes, points: pd.DataFrame, metric: str, hues: Mapping[str, Any]) -> None:
-    """A line a family, with the smallest and the largest weight written at its ends."""
+    """A line a family, with the heaviest weight written at its end."""
     for family, line in points.groupby("family", sort=False):
         hue = hues[str(family)]
         ax.plot(
             line["variance_ratio"], line[metric], color=hue, marker="o", markersize=4,
             label=family,
         )  # fmt: skip
-        for _, end in line.iloc[[0, -1]].iterrows():
-            place = (end["variance_ratio"], end[metric])
-            ax.annotate(
-                f"{end['weight']:g}", place, xytext=(4, 3), textcoords="offset points", size=7,
-                color=hue,
-            )  # fmt: skip
+        end = line.iloc[-1]
+        ax.annotate(
+            f"{end['weight']:g}", (end["variance_ratio"], end[metric]), xytext=(4, 3),
+            textcoords="offset points", size=7, color=hue, annotation_clip=True,
+        )  # fmt: skip
+
+
+def _look_at(ax: Axes, points: pd.DataFrame, metric: str) -> None:
+    """Limits that hold these points, with room for what leads there from the left."""
+    for column, limit in (("variance_ratio", ax.set_xlim), (metric, ax.set_ylim)):
+        low, high = points[column].min(), points[column].max()
+        room = 0.12 * (high - low)
+        limit(low - (3 if column == "variance_ratio" else 1) * room, high + room)
 
 
 def by_steps(gains: pd.DataFrame, levels: pd.DataFrame, label: str) -> Figure:

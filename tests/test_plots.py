@@ -55,7 +55,7 @@ def test_gains_by_steps_show_every_seed_and_both_arms():
 def points(*lines):
     return pd.DataFrame(
         {"family": family, "padding": padding, "weight": weight, "psnr_y": 30 - weight,
-         "ssim_y": 0.9, "variance_ratio": 0.8 + weight / 10}
+         "ssim_y": 0.9 - weight / 100, "variance_ratio": 0.8 + weight / 10}
         for family, padding in lines for weight in (0.1, 1)
     )  # fmt: skip
 
