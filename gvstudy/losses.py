@@ -1,13 +1,14 @@
 """The pixel losses, total variation and GV, composed by name."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from kornia.losses import ssim_loss, total_variation
 from torch import Tensor, nn
 
-from gvstudy.gradient_variance import GradientVarianceLoss
+from gvstudy.gradient_variance import GradientVarianceLoss, gradient_deviation_loss
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # of SR and HR, both (N, C, H, W)
 
@@ -39,14 +40,15 @@ def build_loss(
     patch_size: int = 8,
     padding: str = "zeros",
 ) -> ComposedLoss:
-    """A loss by name: `l2`, `l1` or `ssim`, alone or with `+gv`, `+tv` or `+tv2`.
+    """A loss by name: `l2`, `l1` or `ssim`, alone or with `+gv`, `+deviation`, `+tv` or `+tv2`.
 
     `l2` is the mean of squares, `l1` the mean of absolute differences, `ssim` is 1 - SSIM. `tv` is
     kornia's total variation (mean absolute difference of neighbours, down plus across) times
     `tv_weight`; `tv2` is the authors' sum of squared differences over the whole batch times
     `tv_weight` (theirs is 1e-8; divided by the number of values in the batch it is the weight per
-    pixel value). `gv` is `GradientVarianceLoss(patch_size, padding)` times `gv_weight`, and so is
-    whatever else is entered in `REGULARISERS`. Raises ValueError for an unknown name.
+    pixel value). `gv` is `GradientVarianceLoss(patch_size, padding)` times `gv_weight`, and so are
+    `deviation`, the same on standard deviations, and whatever is entered in `REGULARISERS`.
+    Raises ValueError for an unknown name.
     """
     check_loss(name)
     pixel, _, added = name.partition("+")
@@ -91,4 +93,5 @@ REGULARISERS: dict[str, Callable[[int, str], Loss]] = {
     "tv": lambda *_: lambda sr, _: total_variation(sr, reduction="mean").mean(),
     "tv2": lambda *_: lambda sr, _: squared_total_variation(sr),
     "gv": GradientVarianceLoss,
+    "deviation": lambda n, padding: partial(gradient_deviation_loss, patch_size=n, padding=padding),
 }

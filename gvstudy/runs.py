@@ -22,7 +22,7 @@ class Run:
 
     model: str = "vdsr"  # vdsr, edsr, espcn
     scale: int = 2  # 2, 3 or 4
-    loss: str = "l2"  # l2, l1 or ssim, alone or +gv, +tv, +tv2
+    loss: str = "l2"  # l2, l1 or ssim, alone or +gv, +deviation, +tv, +tv2
     seed: int = 0  # of the initial weights and of the sequence of crops
     size: str = "reduced"  # paper or reduced
     channels: str = "rgb"  # rgb, luma, or rgb-to-grey (VDSR)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import gvstudy.gradient_variance as gv
 from gvstudy import GradientVarianceLoss, build_loss, gradient_variance_loss
+from gvstudy.gradient_variance import gradient_deviation_loss
 from gvstudy.gradients import variance_maps
 from gvstudy.losses import PIXEL_LOSSES, REGULARISERS, names, squared_total_variation
 
@@ -71,6 +72,35 @@ def test_gv_known_answer():
     variance = 64 * (0.25 * 16 - 1) / 63  # mean square minus squared mean, made unbiased
     loss = gradient_variance_loss(step, torch.zeros_like(step), 8, padding="valid")
     assert loss.item() == pytest.approx(variance**2)
+
+
+def test_deviation_known_answer():
+    step = torch.zeros(1, 1, 10, 10, dtype=torch.float64)
+    step[..., 5:] = 1  # as above: the x map's variance is 3 * 64 / 63, the y map's nought
+    loss = gradient_deviation_loss(step, torch.zeros_like(step), 8, padding="valid")
+    assert loss.item() == pytest.approx(((64 * 3 / 63 + 1e-6) ** 0.5 - 1e-3) ** 2)
+
+
+@pytest.mark.parametrize("padding", ["zeros", "valid"])
+def test_deviation_equals_the_naive_version_and_grows_with_the_square(padding):
+    sr, hr = (images(2, 3, 41, 33, seed=s, dtype=torch.float64) for s in (0, 1))
+    sr.requires_grad_()
+    ours = gradient_deviation_loss(sr, hr, 8, padding)
+    naive = 2 * F.mse_loss(*((variance_maps(x, 8, padding) + 1e-6).sqrt() for x in (sr, hr)))
+    torch.testing.assert_close(ours, naive)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, sr)[0] for loss in (ours, naive)))
+    wide = gradient_deviation_loss(255 * sr, 255 * hr, 8, padding)
+    torch.testing.assert_close(wide, 255**2 * ours, rtol=1e-3, atol=0)
+
+
+def test_deviation_refuses_what_gv_refuses():
+    with pytest.raises(ValueError, match="allowed: 2"):
+        gradient_deviation_loss(GOOD, GOOD, patch_size=1)
+    with pytest.raises(ValueError, match="differ in shape"):
+        gradient_deviation_loss(GOOD, GOOD[..., :-1])
+    flat = torch.zeros(1, 3, 16, 16, requires_grad=True)
+    gradient_deviation_loss(flat, GOOD).backward()
+    assert flat.grad.isfinite().all()
 
 
 def test_gv_gradient_equals_the_naive_version_s():
