@@ -59,8 +59,9 @@ def sweep(points: pd.DataFrame, alone: pd.Series, authors: pd.Series) -> Figure:
         sharex=True, sharey="col",
     )  # fmt: skip
     families = points["family"].unique()
-    shades = iter(sns.color_palette("viridis", sum(families != "TV")))
-    hues = {name: "0.45" if name == "TV" else next(shades) for name in families}
+    known = {"TV": "0.45", "GV": COLOURS["l2+gv"]}
+    shades = iter(sns.color_palette("viridis", sum(name not in known for name in families)))
+    hues = {name: known.get(name) or next(shades) for name in families}
     for row, padding in zip(axes, paddings, strict=True):
         here = points[points["padding"].isin([padding, ""])].sort_values("weight")
         for ax, (metric, label) in zip(row, METRICS.items(), strict=True):
