@@ -11,6 +11,7 @@ from gvstudy.grids import (
     FACTORS,
     OFFICIAL,
     SIZES,
+    SMALL,
     TABLES,
     TRIAL_SEED,
     first_seeds,
@@ -18,7 +19,6 @@ from gvstudy.grids import (
 )
 from gvstudy.runs import Run
 
-SMALL = ("smoke", "quick")  # sizes that show how it goes: one seed, fewer settings
 PAIR = ("l2", "l2+gv")
 ARMS = (*PAIR, "l1", "l1+gv", "l2+tv2")
 RATES: dict[str, tuple[float, ...]] = {  # tried for every arm, by recipe
@@ -43,7 +43,7 @@ _SMALL: dict[str, Any] = {"size": "reduced", "batch_size": 16, "crop_size": 48}
 _BUILT_IN = {"train_set": "builtin-train"}
 BRIEF: dict[str, dict[str, Any]] = {  # the authors' training of VDSR at x2, by size of the grid
     "smoke": OFFICIAL | _SMALL | _BUILT_IN | SIZES["smoke"],
-    "quick": OFFICIAL | _SMALL | _BUILT_IN | SIZES["quick"],
+    "quick": OFFICIAL | _SMALL | _BUILT_IN | {"batch_size": 4, "crop_size": 36},
     "reduced": OFFICIAL | _SMALL,
     "full": OFFICIAL,
 }

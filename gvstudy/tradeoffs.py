@@ -85,8 +85,9 @@ def sweep(points: pd.DataFrame, alone: pd.Series, authors: pd.Series) -> Figure:
 
 def _by_weight(ax: Axes, points: pd.DataFrame, metric: str, hues: Mapping[str, Any]) -> None:
     """A line a family, with the heaviest weight written at its end."""
-    for family, line in points.groupby("family", sort=False):
-        hue = hues[str(family)]
+    lines = dict(iter(points.groupby("family")))
+    for family in [name for name in hues if name in lines]:
+        line, hue = lines[family], hues[family]
         ax.plot(
             line["variance_ratio"], line[metric], color=hue, marker="o", markersize=4,
             label=family,
