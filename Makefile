@@ -36,6 +36,7 @@ notebooks: $(INSTALLED)
 # The executed notebooks as pages with navigation, in site/; they open without a network.
 site: $(INSTALLED)
 	$(BIN)/sphinx-build -b html -nW --keep-going notebooks site
+	@rm -rf jupyter_execute
 	@echo "open site/00_start_here.html"
 
 clean:
