@@ -17,6 +17,7 @@ exclude_patterns = ["params", "**.ipynb_checkpoints"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # the committed outputs are shown
+nb_render_markdown_format = "myst"  # with tables, such as the ledger of notebook 07
 html_math_renderer = "mathml"  # which browsers draw by themselves, without a script
 
 

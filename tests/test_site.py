@@ -56,6 +56,13 @@ def test_every_notebook_is_a_page(pages):
     assert notebooks <= {page.stem for page in pages}
 
 
+def test_tables_are_drawn(site):
+    """Those of the text and those that a cell gives out, such as notebook 07's ledger."""
+    for page in site.rglob("*.html"):
+        text = re.sub(r"<pre>.*?</pre>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        assert not re.search(r"\|\s*[-\u2014]+\s*\|", text), page.name
+
+
 def test_no_link_is_broken(pages):
     for page, told in pages.items():
         for address in told.links:
