@@ -159,7 +159,7 @@ def test_a_grid_from_the_command_line(tmp_path):
     options = ("--size", "smoke", "--test-set", "builtin-valid", "--out", tmp_path / "kept")
     result = gvstudy("grid", "headline", *options)
     assert result.exit_code == 0, result.output
-    assert "12 runs, 24 rows" in result.output
+    assert "4 runs, 8 rows" in result.output
     kept = sorted(path.name for path in (tmp_path / "kept").iterdir())
     weights = [name for name in kept if name.endswith(".safetensors")]
     assert kept == sorted(["rows.csv.gz", "runs.csv", *weights])
@@ -176,7 +176,7 @@ def test_a_grid_s_first_seeds(store):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["table3"], "'table3' is not one of 'adam', 'arms', 'best', 'budget', 'chosen', "),
+        (["table3"], "'table3' is not one of 'adam', 'again', 'arms', 'best', 'budget', "),
         (["table1", "--size", "huge"], "'huge' is not one of"),
         (["table1", "--size", "smoke", "--test-set", "Set6"], "unknown data set 'Set6'; known"),
         (["table1", "--workers", "0"], "0 is not in the range"),
