@@ -49,22 +49,22 @@ OFFICIAL: dict[str, Any] = {
 TESTS = ("Set5", "Set14", "DIV2K_valid_centre256", "Urban100-first20")
 
 
-def table1(size: str, seeds: Sequence[int] = (0, 1, 2)) -> list[Run]:
+def table1(size: str, seeds: Sequence[int] | None = None) -> list[Run]:
     """Three models x three scales x {base, base + GV}, the seeds in the outer loop."""
     return [
         _run(size, model=model, scale=scale, loss=loss, seed=seed)
-        for seed in seeds
+        for seed in seeds or _seeds(size)
         for scale in (2, 3, 4)
         for model, base in BASES.items()
         for loss in (base, f"{base}+gv")
     ]
 
 
-def table2(size: str, seeds: Sequence[int] = (0, 1, 2)) -> list[Run]:
+def table2(size: str, seeds: Sequence[int] | None = None) -> list[Run]:
     """VDSR at x2: {L2, L1, SSIM} x {alone, + TV, + GV}, with the authors' weights."""
     return [
         _run(size, loss=f"{pixel}{added}", seed=seed)
-        for seed in seeds
+        for seed in seeds or _seeds(size)
         for pixel in ("l2", "l1", "ssim")
         for added in ("", "+tv2", "+gv")
     ]
@@ -85,18 +85,18 @@ def weights(size: str) -> list[Run]:
     ]
 
 
-def chosen(size: str, seeds: Sequence[int] = (0, 1, 2)) -> list[Run]:
+def chosen(size: str, seeds: Sequence[int] | None = None) -> list[Run]:
     """Table 2's TV and GV once more, at the weights that the trials chose."""
     return [
         _run(size, loss=loss, seed=seed, factor=factor)
-        for seed in seeds
+        for seed in seeds or _seeds(size)
         for loss, factor in CHOSEN.items()
     ]
 
 
 def headline(size: str, seeds: Sequence[int] | None = None) -> list[Run]:
     """The pair that a verdict hangs on: VDSR at x2, L2 and L2 + GV."""
-    seeds = seeds or range(2 if size in SMALL else 6)
+    seeds = seeds or _seeds(size)
     return [_run(size, loss=loss, seed=seed) for seed in seeds for loss in ("l2", "l2+gv")]
 
 
@@ -132,6 +132,10 @@ def is_shown(run: Run) -> bool:
     plain = run.gv_weight == AUTHORS_GV and not run.start_steps
     recipe = run.recipe == "tuned" or (run.recipe == "official" and run.size == "paper")
     return pair and plain and recipe and run.seed == 0
+
+
+def _seeds(size: str) -> range:
+    return range(2 if size in SMALL else 6)  # as many as a verdict needs
 
 
 def _run(
