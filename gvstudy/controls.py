@@ -8,6 +8,7 @@ from typing import Any
 from gvstudy.gradients import PADDINGS
 from gvstudy.grids import (
     AUTHORS_GV,
+    BASES,
     FACTORS,
     OFFICIAL,
     SIZES,
@@ -65,6 +66,31 @@ def again(size: str) -> list[Run]:
         _brief(size, seed=8 + seed, **fields)
         for seed in range(3 if size in SMALL else 16)
         for fields in (*({"loss": loss} for loss in (*PAIR, "l2+tv2")), steered)
+    ]
+
+
+def scales(size: str) -> list[Run]:
+    """L2, L2 + GV and the control of its steps at x3 and x4, as `again` has them at x2."""
+    steered = {"loss": "l2+gv", "recipe": "official-pixel-only"}
+    return [
+        _brief(size, seed=seed, scale=scale, **fields)
+        for seed in _seeds(size, 16)
+        for scale in (3, 4)
+        for fields in (*({"loss": loss} for loss in PAIR), steered)
+    ]
+
+
+def models(size: str) -> list[Run]:
+    """The official recipe with EDSR and ESPCN, each with its own pixel loss, alone and with GV.
+
+    Their crops and steps are those of VDSR; three channels come out, as they have no other way.
+    """
+    return [
+        _brief(size, model=model, scale=scale, loss=loss, seed=seed, channels="rgb", size=width)
+        for seed in _seeds(size, 8)
+        for scale in (2, 3, 4)
+        for model, width in (("edsr", BRIEF[size]["size"]), ("espcn", "paper"))
+        for loss in (BASES[model], f"{BASES[model]}+gv")
     ]
 
 
@@ -136,9 +162,12 @@ def sweep(size: str) -> list[Run]:
     return [run, *(replace(run, **fields) for fields in gv), *tv]
 
 
-def _brief(size: str, **fields: Any) -> Run:
-    """The authors' training of VDSR, with their weights."""
-    return with_tv2(Run(**(BRIEF[size] | fields)), 1)
+def _brief(of: str, /, **fields: Any) -> Run:
+    """The authors' training in the grid's size, with their weights; crops fit the scale."""
+    fields = BRIEF[of] | fields
+    scale = fields.get("scale", 2)
+    fields["crop_size"] = fields["crop_size"] // scale * scale
+    return with_tv2(Run(**fields), 1)
 
 
 def _at_best(size: str, recipe: str, seeds: int) -> list[Run]:
@@ -157,6 +186,8 @@ def _seeds(size: str, count: int) -> range:
 CONTROLS: dict[str, Callable[[str], list[Run]]] = {
     "arms": arms,
     "again": again,
+    "scales": scales,
+    "models": models,
     "rates": rates,
     "best": best,
     "adam": adam,
