@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from distributed import Client, LocalCluster, as_completed
@@ -32,7 +33,8 @@ def compute(
         workers: where there is none, the number of processes to start on this machine.
 
     Runs that the store holds are not sent out. A worker that dies loses its current run only: Dask
-    gives it to another.
+    gives it to another. All compute in the precision that this machine would take. Raises
+    ValueError where a worker's training pictures aren't those of this machine.
     """
     for name in sets:
         check_name(name)
@@ -40,18 +42,26 @@ def compute(
         compute(starts, sets, scheduler=scheduler, workers=workers, progress=progress)
     with connection(scheduler, workers) as client:
         missing = _missing(runs)
+        alike = {run: replace(run, precision=run.arithmetic) for run in missing}
         futures = {
-            client.submit(work, run, list(sets), _start(run), pure=False): run for run in missing
+            client.submit(work, alike[run], list(sets), _start(run), pure=False): run
+            for run in missing
         }
         with tqdm(total=len(futures), unit="run", disable=not progress) as bar:
-            for future, files in as_completed(list(futures), with_results=True):
-                store.receive(missing[futures[future]], files)
-                bar.set_postfix_str(study.label(futures[future]))
+            for future, (name, files) in as_completed(list(futures), with_results=True):
+                run = futures[future]
+                if name != missing[run].name:
+                    raise ValueError(
+                        f"run {missing[run].name} came back as {name}: the worker's pictures of "
+                        f"{run.train_set}, or its package, are not those of this machine"
+                    )
+                store.receive(missing[run], files)
+                bar.set_postfix_str(study.label(run))
                 bar.update()
 
 
-def work(run: Run, sets: Sequence[str], start: dict[str, bytes]) -> dict[str, bytes]:
-    """Train and measure one run in a store of its own; give the files of its entry.
+def work(run: Run, sets: Sequence[str], start: dict[str, bytes]) -> tuple[str, dict[str, bytes]]:
+    """Train and measure one run in a store of its own; give its entry's name and files.
 
     `start` are those of the run that it goes on from, if it does.
     """
@@ -60,7 +70,8 @@ def work(run: Run, sets: Sequence[str], start: dict[str, bytes]) -> dict[str, by
         if run.start:
             store.receive(study.entries([run.start])[run.start], start)
         study.results([run], sets, progress=False)
-        return _files(study.entries([run])[run])
+        (entry,) = study.entries([run]).values()
+        return entry.name, _files(entry)
 
 
 def _missing(runs: Sequence[Run]) -> dict[Run, Path]:

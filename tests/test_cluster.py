@@ -9,7 +9,7 @@ import sys
 import pytest
 from distributed import LocalCluster
 
-from gvstudy import Run, cluster, study
+from gvstudy import Run, cluster, runs, study
 from gvstudy import store as kept
 
 RUN = Run(model="espcn", steps=300, batch_size=2, crop_size=24)
@@ -64,6 +64,24 @@ def test_a_start_is_trained_once_and_sent_along(store, two_workers):
     seconds = json.loads((start / "run.json").read_text())["trained"]
     study.results(runs, SETS, progress=False)
     assert json.loads((start / "run.json").read_text())["trained"] == seconds
+
+
+def test_a_worker_computes_in_this_machine_s_precision(store, two_workers, monkeypatch):
+    run = dataclasses.replace(RUN, model="vdsr", steps=3)
+    here = not runs.computes_bfloat16()  # as if this were another kind of machine
+    monkeypatch.setattr(runs, "computes_bfloat16", lambda: here)
+    cluster.compute([run], SETS, scheduler=two_workers.scheduler_address, progress=False)
+    (entry,) = study.entries([run]).values()
+    told = json.loads((entry / "run.json").read_text())["run"]
+    assert told["precision"] == ("bfloat16" if here else "float32")
+
+
+def test_what_comes_back_as_another_run_is_not_kept(store, two_workers, monkeypatch):
+    digest = study.digest
+    monkeypatch.setattr(study, "digest", lambda pictures: digest(pictures)[::-1])
+    with pytest.raises(ValueError, match="the worker's pictures of builtin-train"):
+        cluster.compute(RUNS[:1], SETS, scheduler=two_workers.scheduler_address, progress=False)
+    assert not list(store.glob("[!.]*"))
 
 
 def test_what_is_finished_is_not_sent_out(store, monkeypatch):
