@@ -38,7 +38,9 @@ def gradient_grid(images: Mapping[str, Tensor], box: Box | None = None) -> Figur
         for row, gradient in enumerate(maps[name], start=1):
             view = _view(gradient, box)[0, 0].numpy()
             shown = axes[row, column].imshow(view, cmap="gray", vmin=-limit, vmax=limit)
-    figure.colorbar(shown, ax=axes, label="gradient (image values in [0, 1])", shrink=0.6)
+    figure.colorbar(
+        shown, ax=axes, label="gradient (image values in [0, 1])", shrink=0.6, extend="both"
+    )
     return figure
 
 
@@ -54,7 +56,9 @@ def variance_grid(images: Mapping[str, Tensor], patch_size: int = 8) -> Figure:
                 variances, cmap="magma", norm=norm, interpolation="nearest"
             )
             axes[row, column].set_xlabel(f"mean {variances.mean():.4f}")
-    figure.colorbar(shown, ax=axes, label=f"variance in {patch_size}x{patch_size} patches")
+    figure.colorbar(
+        shown, ax=axes, label=f"variance in {patch_size}x{patch_size} patches", extend="min"
+    )
     return figure
 
 
@@ -72,7 +76,7 @@ def maps(tensors: Mapping[str, Tensor], label: str, logarithmic: bool = False) -
             tensor.detach().numpy(), cmap=cmap, norm=norm, **limits, interpolation="nearest"
         )
         ax.set(title=name, xticks=[], yticks=[])
-    figure.colorbar(shown, ax=axes[0], label=label)
+    figure.colorbar(shown, ax=axes[0], label=label, extend="min" if logarithmic else "neither")
     return figure
 
 

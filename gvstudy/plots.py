@@ -24,6 +24,7 @@ COLOURS = {
     "ssim": _SAFE[4],
     "ssim+gv": _SAFE[6],
 }
+ADDED = {"gv": COLOURS["l2+gv"], "tv2": "0.45"}  # where it stands for all pixel losses
 MARK = _SAFE[1]  # what marks a place in a picture
 
 
@@ -124,8 +125,9 @@ def forest(effects: pd.DataFrame, label: str) -> Figure:
     """
     panels = effects.index.unique(0)
     lines = list(dict.fromkeys(effects.index.droplevel(0)))
-    hues = dict(zip(dict.fromkeys(line[0] for line in lines), _SAFE, strict=False))
-    size = (3.3 * len(panels) + 1, 0.26 * len(lines) + 1.3)
+    groups = dict.fromkeys(line[0] for line in lines)
+    hues = dict(zip(groups, _SAFE, strict=False)) | {k: ADDED[k] for k in groups if k in ADDED}
+    size = (3.3 * len(panels) + 1, (0.26 if len(lines) > 6 else 0.4) * len(lines) + 1.3)
     figure, axes = plt.subplots(
         1, len(panels), figsize=size, sharex=True, sharey=True, squeeze=False
     )
@@ -133,8 +135,9 @@ def forest(effects: pd.DataFrame, label: str) -> Figure:
         ax.axvline(0, color="0.6", linewidth=1, zorder=0)
         for place, line in enumerate(lines):
             row, hue = effects.loc[(panel, *line)], hues[line[0]]
-            ax.plot(row["images"], (place, place), color=hue, linewidth=2, alpha=0.6)
-            ax.scatter(row["by_seed"], [place] * len(row["by_seed"]), color=hue, marker="|", s=60)
+            ticks = {"marker": "|", "s": 60, "linewidth": 0.8}
+            ax.scatter(row["by_seed"], [place] * len(row["by_seed"]), color=hue, **ticks)
+            ax.plot(row["images"], (place, place), color=hue, linewidth=2.5, alpha=0.6)
             ax.scatter(row["mean"], place, color=hue, s=28, zorder=3)
             if "paper" in row:
                 ax.scatter(row["paper"], place, color="black", marker="x", s=22, zorder=3)

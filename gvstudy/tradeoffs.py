@@ -18,9 +18,9 @@ REGULARISER_MARKERS = {"alone": "o", "tv": "s", "gv": "^"}
 def tradeoff(table: pd.DataFrame, bicubic: Mapping[str, float]) -> Figure:
     """PSNR against variance ratio, a point a row of `table` (`pixel`, `regulariser`, metrics).
 
-    Colour tells the pixel loss, shape the regulariser; an arrow leads from each pixel loss alone
-    to what GV makes of it. The left panel has `bicubic`, the baseline's metrics, besides; the
-    right one looks closer.
+    Shape tells the regulariser, colour the loss (TV has that of its pixel loss); an arrow leads
+    from each pixel loss alone to what GV makes of it. The left panel has `bicubic`, the baseline's
+    metrics, besides; the right one looks closer.
     """
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.8))
     for ax in axes:
@@ -28,8 +28,12 @@ def tradeoff(table: pd.DataFrame, bicubic: Mapping[str, float]) -> Figure:
             places = rows.set_index("regulariser")[["variance_ratio", "psnr_y"]]
             for regulariser, (x, y) in places.iterrows():
                 name = pixel if regulariser == "alone" else f"{pixel}+{regulariser}"
-                style = {"color": COLOURS[str(pixel)], "marker": REGULARISER_MARKERS[regulariser]}
-                ax.scatter(x, y, s=60, label=name, edgecolor="white", zorder=3, **style)
+                style = {"marker": REGULARISER_MARKERS[regulariser], "label": name, "zorder": 3}
+                if regulariser == "tv":  # hollow: it often lies on the pixel loss alone
+                    hollow = {"facecolor": "none", "edgecolor": COLOURS[str(pixel)]}
+                    ax.scatter(x, y, s=90, linewidth=1.4, **hollow, **style)
+                else:
+                    ax.scatter(x, y, s=60, edgecolor="white", color=colour(name), **style)
             arrow = {"arrowstyle": "->", "color": COLOURS[str(pixel)], "shrinkA": 4, "shrinkB": 4}
             ax.annotate("", places.loc["gv"], places.loc["alone"], arrowprops=arrow)
         ax.set(xlabel="variance ratio SR / HR", ylabel="PSNR (luma, dB)")
@@ -86,15 +90,16 @@ def sweep(points: pd.DataFrame, alone: pd.Series, authors: pd.Series) -> Figure:
 def _by_weight(ax: Axes, points: pd.DataFrame, metric: str, hues: Mapping[str, Any]) -> None:
     """A line a family, with the heaviest weight written at its end."""
     lines = dict(iter(points.groupby("family")))
-    for family in [name for name in hues if name in lines]:
+    for place, family in enumerate(name for name in hues if name in lines):
         line, hue = lines[family], hues[family]
         ax.plot(
             line["variance_ratio"], line[metric], color=hue, marker="o", markersize=4,
             label=family,
         )  # fmt: skip
         end = line.iloc[-1]
+        beside = {"xytext": (-4, -9), "ha": "right"} if place % 2 else {"xytext": (4, 3)}
         ax.annotate(
-            f"{end['weight']:g}", (end["variance_ratio"], end[metric]), xytext=(4, 3),
+            f"{end['weight']:g}", (end["variance_ratio"], end[metric]), **beside,
             textcoords="offset points", size=7, color=hue, annotation_clip=True,
         )  # fmt: skip
 
