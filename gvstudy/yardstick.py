@@ -90,21 +90,28 @@ def model_in_many_ways(
 def with_and_without_crop(
     model: nn.Module, pictures: Mapping[str, Tensor], scale: int
 ) -> pd.DataFrame:
-    """What it costs not to cut HR to a multiple of the scale: `image`, `scale`, `cut`, `uncut`.
+    """What it costs to cut HR to a multiple of the scale in other ways than one should.
 
-    `cut` is the PSNR (dB, RGB) as it should be. For `uncut`, LR is the whole picture at its sides
-    divided by the scale and rounded down. Where the scale doesn't divide them, LR's pixels are a
-    little wider than the model takes them for, and SR drifts off HR, by up to `scale` - 1 pixels at
-    the far corner. `pictures` are uint8 (C, H, W).
+    A row an image, with `image`, `scale` and three PSNRs (dB, RGB): `cut` as it should be; `uncut`,
+    where LR is the whole picture at its sides divided by the scale and rounded down, so that LR's
+    pixels are a little wider than the model takes them for, and SR drifts off HR, by up to `scale`
+    - 1 pixels at the far corner; `moved`, where LR is made from the picture's first corner but
+    HR is cut from its middle, so that SR lies a pixel off, for a whole side, wherever the scale
+    doesn't divide it (at x4, up to two). `pictures` are uint8 (C, H, W).
     """
     rows = []
     for name, picture in pictures.items():
         hr = crop_to_multiple(picture, scale)
-        cut = psnr(super_resolve(model, make_lr(hr, scale)), to_float(hr))
-        sides = [hr.shape[-2] // scale, hr.shape[-1] // scale]
+        height, width = hr.shape[-2:]
+        sr = super_resolve(model, make_lr(hr, scale))
+        sides = [height // scale, width // scale]
         lr = F.interpolate(to_float(picture), sides, mode="bicubic", antialias=True)
-        uncut = psnr(super_resolve(model, to_uint8(lr)[0]), to_float(hr))
-        rows.append({"image": name, "scale": scale, "cut": cut, "uncut": uncut})
+        drifted = super_resolve(model, to_uint8(lr)[0])
+        top, left = ((side % scale + 1) // 2 for side in picture.shape[-2:])
+        middle = picture[:, top : top + height, left : left + width]
+        found = {"cut": (sr, hr), "uncut": (drifted, hr), "moved": (sr, middle)}
+        psnrs = {what: psnr(ours, to_float(real)) for what, (ours, real) in found.items()}
+        rows.append({"image": name, "scale": scale} | psnrs)
     return pd.DataFrame(rows)
 
 
