@@ -3,10 +3,10 @@
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import click
-import yaml
 from safetensors.torch import load_file
 from torch import nn
 from tqdm import tqdm
@@ -19,7 +19,7 @@ from gvstudy.evaluation import evaluate, super_resolve
 from gvstudy.files import project_folder, replacing
 from gvstudy.fingerprints import MISSING, OTHER, SAME, check
 from gvstudy.grids import SIZES as GRID_SIZES
-from gvstudy.grids import TESTS, is_shown
+from gvstudy.grids import is_shown, test_sets
 from gvstudy.images import KERNELS, SCALES, read, to_uint8, write
 from gvstudy.models import CHANNELS, MODELS, SIZES, build_model
 from gvstudy.study import entries, results, trained
@@ -68,7 +68,7 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
 def load_model(
     model: str, scale: str, weights: Path | None, size: str, channels: str, upsample: str
 ) -> nn.Module:
-    """A model with the weights of a file. Raises ValueError where the two don't belong together."""
+    """A model with the weights of a file. Raises ValueError where the weights don't fit it."""
     if (weights is None) != (model == "bicubic"):
         raise ValueError(f"model {model}: --weights goes with every model but bicubic")
     built = build_model(model, int(scale), size=size, channels=channels, upsample=upsample)
@@ -76,7 +76,7 @@ def load_model(
         try:
             built.load_state_dict(load_file(weights))
         except Exception as error:
-            reason = str(error).splitlines()[0]
+            reason = " ".join(str(error).split())[:200]
             raise ValueError(
                 f"{weights}: no weights of {model} x{scale} {size}: {reason}"
             ) from error
@@ -179,11 +179,10 @@ def study(
     except ImportError as error:  # the other commands don't need them
         raise ValueError(f"{error}; install gvstudy[notebooks]") from error
 
-    changed = dict(_name_and_value(change) for change in changes)
-    parameters = books.read_profile(profile) | changed
     chosen = books.select(list(only))
+    changed = books.read_changes(changes, chosen)
+    parameters = books.read_profile(profile) | changed
     books.check_parameters(parameters, books.select([]))
-    books.check_parameters(changed, chosen)
     name = books.folder_name(profile, changed)
     out = out or project_folder() / "results" / name
     figures = figures or project_folder() / "figures" / name
@@ -199,7 +198,8 @@ def study(
 @click.option("--size", default="reduced", show_default=True, type=click.Choice(sorted(GRID_SIZES)))
 @click.option("--seeds", type=click.IntRange(min=1), help="Only the first so many seeds.")
 @click.option("--test-set", "sets", multiple=True,
-              help="A set to measure on; may be repeated.  [Set5, Set14, ...]")  # fmt: skip
+              help="A set to measure on; may be repeated.  [built-in pictures for the sizes "
+                   "smoke and quick, else Set5, Set14, ...]")  # fmt: skip
 @click.option("--workers", type=click.IntRange(min=1), help="Processes to start on this machine.")
 @click.option("--scheduler", metavar="ADDRESS", help="A running Dask scheduler to send runs to.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path),
@@ -221,25 +221,22 @@ def grid(
     runs = runs_of(names, size, seeds)
     if workers and scheduler:
         raise ValueError("--workers and --scheduler exclude each other")
+    if out:
+        _prepare(out / reference.RUNS, overwrite=True)
+    sets = sets or test_sets(size)
     if workers or scheduler:
         try:
             from gvstudy import cluster
         except ImportError as error:
             raise ValueError(f"{error}; install gvstudy[cluster]") from error
-        cluster.compute(list(runs), sets or TESTS, scheduler=scheduler or "", workers=workers or 0)
-    rows = results(runs, sets or TESTS)
+        cluster.compute(list(runs), sets, scheduler=scheduler or "", workers=workers or 0)
+    rows = results(runs, sets)
     if out:
-        shown = [run for run in runs if is_shown(run)]
-        models = {entry.name: trained(run).model for run, entry in entries(shown).items()}
+        diverged = set(rows.loc[rows["psnr_y"].isna(), "run"])
+        shown = entries(run for run in runs if is_shown(run)).items()
+        models = {e.name: trained(run).model for run, e in shown if e.name not in diverged}
         reference.save(out, rows, reference.origins(runs), models)
     click.echo(f"{rows['run'].nunique()} runs, {len(rows)} rows{f' in {out}' if out else ''}")
-
-
-def _name_and_value(change: str) -> tuple[str, Any]:
-    name, equals, value = change.partition("=")
-    if not equals:
-        raise ValueError(f"--set {change}: expected NAME=VALUE")
-    return name, yaml.safe_load(value)
 
 
 def _prepare(path: Path, overwrite: bool) -> None:
@@ -247,3 +244,4 @@ def _prepare(path: Path, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         raise ValueError(f"{path} is there already; give --overwrite to replace it")
     path.parent.mkdir(parents=True, exist_ok=True)
+    TemporaryFile(dir=path.parent).close()

@@ -3,18 +3,22 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import papermill
 import yaml
+from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 from tqdm.auto import tqdm
 
+from gvstudy.data import FOLDER, digest, load_images
 from gvstudy.files import project_folder, replacing
+from gvstudy.runs import Run
 
 FIGURES = "figures_folder"  # the parameter that tells a notebook where its figures go
 _TYPES: dict[str, type | tuple[type, ...]] = {
@@ -22,6 +26,12 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "float": (int, float),
     "str": str,
     "bool": bool,
+}
+_READERS: dict[str, Callable[[str], Any]] = {  # of a parameter's text
+    "int": int,
+    "float": float,
+    "str": str,
+    "bool": lambda text: {"true": True, "false": False}.get(text.lower(), text),
 }
 
 
@@ -66,18 +76,45 @@ def known_parameters(notebook: Path) -> dict[str, str]:
     return {name: parameter["inferred_type_name"] for name, parameter in told.items()}
 
 
+def read_changes(changes: Iterable[str], notebooks: list[Path]) -> dict[str, Any]:
+    """Parameters given as NAME=VALUE. Raises ValueError for what isn't, or isn't of its type."""
+    found: dict[str, Any] = {}
+    known = _all_parameters(notebooks)
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if not equals:
+            raise ValueError(f"{change}: expected NAME=VALUE")
+        try:
+            found[name] = _READERS[_type_of(name, known)](text)
+        except ValueError:
+            found[name] = text  # which `check_parameters` refuses
+    check_parameters(found, notebooks)
+    return found
+
+
 def check_parameters(given: Mapping[str, Any], notebooks: list[Path]) -> None:
-    """Raise ValueError for a parameter that no notebook knows, or one of the wrong type."""
+    """Raise ValueError for parameters that no notebook knows, of the wrong type or not allowed."""
+    known = _all_parameters(notebooks)
+    for name, value in given.items():
+        expected = _TYPES[_type_of(name, known)]
+        if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+            raise ValueError(f"parameter {name} is {value!r}; it must be of type {known[name]}")
+    Run(**{field.name: given[field.name] for field in fields(Run) if field.name in given})
+
+
+def _all_parameters(notebooks: list[Path]) -> dict[str, str]:
+    """What the notebooks' parameters are, but for the one that follows from the command."""
     known: dict[str, str] = {}
     for notebook in notebooks:
         known |= known_parameters(notebook)
-    known.pop(FIGURES, None)  # it follows from the command's own option
-    for name, value in given.items():
-        if name not in known:
-            raise ValueError(f"unknown parameter {name!r}; known: {', '.join(sorted(known))}")
-        expected = _TYPES[known[name]]
-        if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
-            raise ValueError(f"parameter {name} is {value!r}; it must be of type {known[name]}")
+    known.pop(FIGURES, None)
+    return known
+
+
+def _type_of(name: str, known: Mapping[str, str]) -> str:
+    if name not in known:
+        raise ValueError(f"unknown parameter {name!r}; known: {', '.join(sorted(known))}")
+    return known[name]
 
 
 def folder_name(profile: str, changes: Mapping[str, Any]) -> str:
@@ -91,9 +128,9 @@ def run_notebooks(
 ) -> list[Path]:
     """Execute the notebooks in order into `results`, each as .ipynb and .html; give the pages.
 
-    Each gets those of the `parameters` that it knows. One that is there already, from the same
-    source, parameters and package, is not run again. Raises NotebookError, with the cell's own
-    error, when one stops; its copy so far stays as NAME.failed.ipynb.
+    Each gets those of the `parameters` that it knows. One that is there already, with its figures,
+    from the same source, parameters, package and data, is not run again. Raises NotebookError, with
+    the cell's own error, when one stops; its copy so far stays as NAME.failed.ipynb.
     """
     pages = []
     with tqdm(notebooks, desc="notebooks", unit="notebook") as bar:
@@ -130,8 +167,14 @@ def _run_one(notebook: Path, parameters: dict[str, Any], page: Path, fingerprint
             f"{notebook.stem} stopped in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
             f"its copy so far: {failed}"
         ) from error
+    except DeadKernelError as error:
+        raise NotebookError(
+            f"{notebook.stem}: its kernel was killed, by lack of memory?"
+        ) from error
     failed.unlink()
-    executed.metadata["gvstudy"] = {"fingerprint": fingerprint}
+    number, figures = notebook.name.partition("_")[0], Path(parameters.get(FIGURES, ""))
+    drawn = sorted(str(path) for path in figures.glob(f"{number}_*") if FIGURES in parameters)
+    executed.metadata["gvstudy"] = {"fingerprint": fingerprint, "figures": drawn}
     with replacing(copy) as temporary:
         nbformat.write(executed, temporary)
     html, _ = HTMLExporter().from_notebook_node(executed)
@@ -144,14 +187,20 @@ def _is_finished(page: Path, fingerprint: str) -> bool:
     copy = page.with_suffix(".ipynb")
     if not (page.is_file() and copy.is_file()):
         return False
-    return nbformat.read(copy, as_version=4).metadata.get("gvstudy") == {"fingerprint": fingerprint}
+    told = nbformat.read(copy, as_version=4).metadata.get("gvstudy", {})
+    whole = all(Path(figure).is_file() for figure in told.get("figures", ()))
+    return told.get("fingerprint") == fingerprint and whole
 
 
 def _fingerprint(notebook: Path, parameters: Mapping[str, Any]) -> str:
-    """A hash of all that decides what the notebook shows: source, parameters, package."""
+    """A hash of all that decides what the notebook shows: source, parameters, package, data."""
     checksum = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
     cells = nbformat.read(notebook, as_version=4).cells
     checksum.update("\0".join(cell.source for cell in cells).encode())
-    for module in sorted(Path(__file__).parent.glob("*.py")):
-        checksum.update(module.read_bytes())
+    kept = (path for path in (project_folder() / "data").rglob("*") if path.suffix != ".pyc")
+    for path in sorted([*Path(__file__).parent.glob("*.py"), *filter(Path.is_file, kept)]):
+        checksum.update(path.read_bytes())
+    for value in parameters.values():
+        if str(value).startswith(FOLDER):
+            checksum.update(digest(load_images(value)).encode())
     return checksum.hexdigest()

@@ -14,6 +14,7 @@ from PIL import Image
 from gvstudy import Run, study
 from gvstudy.cli import main
 from gvstudy.images import read
+from gvstudy.training import DivergedError
 
 
 @pytest.fixture
@@ -164,6 +165,30 @@ def test_a_grid_from_the_command_line(tmp_path):
     weights = [name for name in kept if name.endswith(".safetensors")]
     assert kept == sorted(["rows.csv.gz", "runs.csv", *weights])
     assert len(weights) == 2  # the pair that figures show
+
+
+def test_a_grid_with_a_diverged_run_is_kept(store, tmp_path, monkeypatch):
+    train = study.train
+
+    def diverges(run, *arguments, **options):
+        if run.loss == "l2+gv":
+            raise DivergedError("at step 3")
+        return train(run, *arguments, **options)
+
+    monkeypatch.setattr(study, "train", diverges)
+    options = ("--size", "smoke", "--seeds", "1", "--out", tmp_path / "kept")
+    result = gvstudy("grid", "headline", *options)
+    assert "2 runs, 8 rows" in result.output, result.output  # of the four built-in pictures
+    assert len(list((tmp_path / "kept").glob("*.safetensors"))) == 1
+    rows = pd.read_csv(tmp_path / "kept" / "rows.csv.gz")
+    assert rows["psnr_y"].isna().sum() == 4
+
+
+def test_a_grid_that_cannot_be_written_is_refused_at_once(store, folder):
+    refused(
+        gvstudy("grid", "headline", "--size", "smoke", "--out", folder / "grey.png"), "grey.png"
+    )
+    assert not store.exists()
 
 
 def test_a_grid_s_first_seeds(store):

@@ -10,8 +10,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from gvstudy import load_images
 from gvstudy import notebooks as books
 from gvstudy.cli import main
+from gvstudy.images import write
 
 NOTEBOOKS = sorted(Path(__file__).parent.parent.glob("notebooks/*_*.ipynb"))
 PATHS = re.compile(r"(/home|/root|/tmp|/work|/Users|/private|/opt|[A-Z]:\\)[\w./\\-]*")
@@ -190,6 +192,19 @@ def test_a_parameter_of_the_wrong_type_is_refused():
     refused(study("--set", "steps=many"), "steps", "'many'", "int")
 
 
+def test_a_parameter_that_is_not_allowed_is_refused_before_anything_runs():
+    refused(study("--set", "scale=5"), "unknown scale 5; known: 2, 3, 4")
+    refused(study("--set", "model=%x"), "unknown model '%x'")
+    refused(
+        study("--profile", "smoke", "--only", "03", "--set", "test_set=folder:no/where"), "no/wh"
+    )
+
+
+def test_changes_are_read_by_their_type():
+    told = books.read_changes(["learning_rate=1e-3", "scale=3", "test_set=[1", "keep="], NOTEBOOKS)
+    assert told == {"learning_rate": 0.001, "scale": 3, "test_set": "[1", "keep": ""}
+
+
 def test_a_parameter_that_the_chosen_notebook_lacks_is_refused():
     refused(study("--only", "02", "--set", "steps=3"), "'steps'", "patch_size")
 
@@ -222,6 +237,27 @@ def test_a_study_is_written_once_and_then_left_alone(tmp_path, monkeypatch):
     (tmp_path / "results" / f"{stem}.html").unlink()  # as after an interruption
     study(*arguments)
     assert len(executed) == 1
+
+
+def test_a_figure_that_is_gone_is_drawn_again(tmp_path):
+    page, figure = tmp_path / "02.html", tmp_path / "02_edge.png"
+    copy = nbformat.v4.new_notebook(metadata={"gvstudy": {"fingerprint": "f"}})
+    copy.metadata["gvstudy"]["figures"] = [str(figure)]
+    nbformat.write(copy, page.with_suffix(".ipynb"))
+    page.touch()
+    assert not books._is_finished(page, "f")
+    figure.touch()
+    assert books._is_finished(page, "f")
+    assert not books._is_finished(page, "g")
+
+
+def test_a_page_hangs_on_the_pictures_of_a_folder(tmp_path):
+    pictures = tmp_path / "pictures"
+    told = []
+    for name, picture in load_images("builtin-valid").items():
+        write(pictures / f"{name}.png", picture)
+        told.append(books._fingerprint(NOTEBOOKS[0], {"test_set": f"folder:{pictures}"}))
+    assert told[0] != told[1]
 
 
 def test_a_notebook_that_stops_is_told_in_one_line(tmp_path):
