@@ -18,7 +18,7 @@ from gvstudy.grids import (
     first_seeds,
     with_tv2,
 )
-from gvstudy.runs import Run
+from gvstudy.runs import Run, distinct
 
 PAIR = ("l2", "l2+gv")
 ARMS = (*PAIR, "l1", "l1+gv", "l2+tv2")
@@ -203,10 +203,13 @@ GRIDS = TABLES | CONTROLS
 def runs_of(names: Iterable[str], size: str, seeds: int | None = None) -> dict[Run, str]:
     """The runs of the named grids, each once, and the names of those grids that it is in.
 
-    With `seeds`, only the first so many of each grid's.
+    With `seeds`, only the first so many of each grid's. Raises ValueError for an unknown grid.
     """
-    found: dict[Run, str] = {}
+    grids: dict[str, list[Run]] = {}
     for name in names:
-        for run in first_seeds(GRIDS[name](size), seeds):
-            found[run] = f"{found.get(run, '')} {name}".strip()
-    return found
+        if name not in GRIDS:
+            raise ValueError(f"unknown grid {name!r}; known: {', '.join(GRIDS)}")
+        grids[name] = first_seeds(GRIDS[name](size), seeds)
+    runs = distinct(run for grid in grids.values() for run in grid)
+    told = {name: [run.description() for run in grid] for name, grid in grids.items()}
+    return {run: " ".join(n for n in told if run.description() in told[n]) for run in runs}

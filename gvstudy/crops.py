@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from gvstudy.images import crop_to_multiple, make_lr
+from gvstudy.images import check_picture, crop_to_multiple, make_lr
 
 AT_ONCE = 2**18  # HR pixels that are cut at once, where a batch has fewer
 
@@ -17,7 +17,8 @@ class Crops:
     every one of the eight flips and quarter turns. `crop_size` is the HR crop's side in pixels, a
     multiple of `scale`; `downsample` the kernel that makes LR. With `turned` false crops stay as
     they are; with `shuffled`, a seed, every picture comes once before any comes again. Raises
-    ValueError for a picture smaller than the crop.
+    ValueError for a picture smaller than the crop, or none (uint8 (C, H, W)), and for a crop that
+    isn't a multiple of `scale`.
     """
 
     def __init__(
@@ -31,10 +32,13 @@ class Crops:
         turned: bool = True,
         shuffled: int | None = None,
     ):
+        if crop_size % scale:
+            raise ValueError(f"scale {scale} does not divide crop_size {crop_size}")
         self.size, self.scale, self.device = crop_size // scale, scale, device
         self.turned, self.shuffled = turned, shuffled
         hr_parts, lr_parts, shapes = [], [], []
         for name, picture in pictures.items():
+            check_picture(picture)
             if min(picture.shape[-2:]) < crop_size:
                 raise ValueError(
                     f"{name} of {picture.shape[-2]}x{picture.shape[-1]} pixels is smaller than "

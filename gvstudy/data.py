@@ -36,7 +36,7 @@ def archives() -> dict[str, dict[str, str]]:
 
 def check_name(name: str) -> None:
     """Raise ValueError unless `name` is a registered set or `folder:PATH`."""
-    if name not in registry() and not name.startswith(FOLDER):
+    if name == FOLDER or (name not in registry() and not name.startswith(FOLDER)):
         raise ValueError(f"unknown data set {name!r}; known: {', '.join(registry())}, folder:PATH")
 
 
@@ -137,7 +137,8 @@ def digest(pictures: Mapping[str, Tensor]) -> str:
 
 def pictures_in(folder: Path) -> dict[str, Path]:
     """The picture files in a folder by name. Raises ValueError where there is none."""
-    paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
+    visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    paths = [path for path in visible if path.suffix.lower() in SUFFIXES]
     if not paths:
         raise ValueError(f"{folder}: no pictures; known suffixes: {', '.join(SUFFIXES)}")
     return _by_name(paths)
@@ -155,6 +156,7 @@ def _whole_set(name: str) -> dict[str, Path]:
 
 
 def _find_folder(folder: Path) -> Path:
+    folder = folder.expanduser()
     for candidate in (folder, project_folder() / folder):
         if candidate.is_dir():
             return candidate

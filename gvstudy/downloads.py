@@ -18,12 +18,16 @@ from gvstudy.files import downloads_folder
 def fetch(name: str, *, progress: bool = True) -> Path:
     """Download a registered set and give its folder; a set that is there is left as it is.
 
+    Of a set that is made of another one, the other is downloaded.
+
     The archive is kept in `downloads/archives`, since others may be in it too. Raises ValueError,
     saying what to do by hand, for a set without a server, a failed download, a wrong checksum or
     an archive that doesn't hold the set.
     """
     check_name(name)
     entry = registry().get(name, {})
+    if source := entry.get("part_of") or entry.get("centre_of"):
+        return set_folder(entry["folders"][0]) if is_there(name) else fetch(source)
     if "folders" not in entry:
         raise ValueError(f"{name} needs no download")
     if is_there(name):

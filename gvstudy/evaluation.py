@@ -18,6 +18,7 @@ from gvstudy.gradients import variance_scores
 from gvstudy.images import (
     SCALES,
     as_saved,
+    check_picture,
     crop_to_multiple,
     make_lr,
     to_float,
@@ -67,22 +68,30 @@ def ssim(ours: Tensor, real: Tensor) -> float:
 def super_resolve(model: nn.Module, lr: Tensor) -> Tensor:
     """The model's SR image (1, 3, s*h, s*w), float as the model gave it, of an LR picture."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    return model.eval()(to_float(lr).to(device)).cpu()
+    training = model.training
+    try:
+        return model.eval()(to_float(lr).to(device)).cpu()
+    finally:
+        model.train(training)
 
 
 def measure(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
     """The metrics of one SR image (1, 3, H, W), as the model gave it, against its HR picture.
 
     `hr` is uint8 (C, H, W); a grey one is scored on its own values, as the field's scripts do.
-    Variances are measured on SR as it would be saved: clamped and rounded to 8 bits.
+    Variances are measured on SR as it would be saved: clamped and rounded to 8 bits. An SR that
+    isn't finite throughout has NaN for every metric. Raises ValueError for an HR that is too small
+    or no picture.
     """
+    check_picture(hr)
     if min(hr.shape[-2:]) < SMALLEST_SIDE:
         raise ValueError(
             f"HR of {hr.shape[-2]}x{hr.shape[-1]} pixels is too small to measure; "
             f"allowed: {SMALLEST_SIDE} and more each way"
         )
-    real = to_float(hr)
-    saved = as_saved(sr)
+    if not sr.isfinite().all():
+        return dict.fromkeys(METRICS, float("nan"))
+    real, saved = to_float(hr), as_saved(sr)
     ours_y, real_y = (cut(brightness(hr)(images), scale) for images in (saved, real))
     return {
         "psnr_y": psnr(ours_y, real_y),
@@ -108,11 +117,14 @@ def evaluate(
         pictures: HR pictures by name, uint8 (C, H, W); cut to a multiple of `scale`.
         downsample: the kernel that makes the 8-bit LR image.
         progress: show a progress bar.
+
+    Raises ValueError for an unknown scale, and for pictures as `measure` does.
     """
     if scale not in SCALES:
         raise ValueError(f"unknown scale {scale}; known: {', '.join(map(str, SCALES))}")
     rows = []
     for name, picture in tqdm(pictures.items(), "measuring", leave=False, disable=not progress):
+        check_picture(picture)
         hr = crop_to_multiple(picture, scale)
         sr = super_resolve(model, make_lr(hr, scale, downsample))
         rows.append({"image": name, "scale": scale, **measure(sr, hr, scale)})

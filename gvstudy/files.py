@@ -8,10 +8,15 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 
+def checkout() -> Path | None:
+    """The checkout that the package is imported from, if it is."""
+    folder = Path(__file__).resolve().parent.parent
+    return folder if (folder / "pyproject.toml").is_file() else None
+
+
 def project_folder() -> Path:
     """The checkout that the package is imported from, or the current folder where there is none."""
-    checkout = Path(__file__).resolve().parent.parent
-    return checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()
+    return checkout() or Path.cwd()
 
 
 def runs_folder() -> Path:

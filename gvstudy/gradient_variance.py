@@ -59,7 +59,8 @@ def gradient_deviation_loss(
 
     Not the paper's; beside L2 it brings nearly GV's variance for less PSNR (notebook 07, 7.9). It
     grows with the square of the value range, as L2 does. Arguments and errors as in
-    `gradient_variance_loss`, but for the range of HR, which isn't looked at.
+    `gradient_variance_loss`, but that HR is always given as images, whose range isn't looked at,
+    and that the mean is the only reduction.
     """
     _check_options(patch_size, padding, "mean")
     check_pair(sr, hr)
@@ -225,15 +226,16 @@ def _at_least_float32(images: Tensor) -> Tensor:
 
 def _check_options(patch_size: int, padding: str, reduction: str) -> None:
     check_padding(padding)
-    if patch_size < 2:
-        raise ValueError(f"patch_size {patch_size} is too small; allowed: 2 and more")
+    if not isinstance(patch_size, int) or patch_size < 2:
+        raise ValueError(f"patch_size {patch_size!r} is not allowed; whole numbers from 2 are")
     if reduction not in REDUCTIONS:
         raise ValueError(f"unknown reduction {reduction!r}; known: {', '.join(REDUCTIONS)}")
 
 
 def _check_range(hr: Tensor) -> None:
+    check_images(hr)
     if torch.compiler.is_compiling():
         return
     low, high = (float(value) for value in hr.detach().aminmax())
-    if low < -_RANGE_SLACK or high > 1 + _RANGE_SLACK:
+    if not (low >= -_RANGE_SLACK and high <= 1 + _RANGE_SLACK):  # NaN is refused too
         raise ValueError(f"HR values lie in [{low:.4g}, {high:.4g}]; expected [0, 1]")

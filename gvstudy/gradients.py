@@ -56,6 +56,7 @@ def variance_maps(images: Tensor, patch_size: int = 8, padding: str = "valid") -
     return torch.cat([variance_map(gx, patch_size), variance_map(gy, patch_size)], dim=1)
 
 
+@torch.no_grad()
 def variance_scores(sr: Tensor, hr: Tensor, patch_size: int = 8) -> dict[str, float]:
     """How SR's variance maps compare with HR's, borders left out; x, y and all patches together.
 
@@ -100,6 +101,8 @@ def check_padding(padding: str) -> None:
 
 def check_images(images: Tensor) -> None:
     """Raise ValueError unless `images` is a floating point batch (N, C, H, W) with C = 1 or 3."""
+    if 0 in images.shape:
+        raise ValueError(f"nothing to look at in a batch of shape {tuple(images.shape)}")
     if images.dim() != 4 or images.shape[1] not in (1, 3):
         raise ValueError(f"expected (N, C, H, W) with C = 1 or 3, got shape {tuple(images.shape)}")
     if not images.is_floating_point():

@@ -49,6 +49,11 @@ OFFICIAL: dict[str, Any] = {
 TESTS = ("Set5", "Set14", "DIV2K_valid_centre256", "Urban100-first20")
 
 
+def test_sets(size: str) -> tuple[str, ...]:
+    """The sets that a grid of that size is measured on where none are named."""
+    return ("builtin-test",) if size in SMALL else TESTS
+
+
 def table1(size: str, seeds: Sequence[int] | None = None) -> list[Run]:
     """Three models x three scales x {base, base + GV}, the seeds in the outer loop."""
     return [

@@ -26,8 +26,9 @@ LUMA_OFFSET = 16 / 255
 def read(path: Path) -> Tensor:
     """Read a picture file as uint8 (C, H, W); grey stays one channel, everything else becomes RGB.
 
-    Palettes are resolved, 16 bits are rounded to 8, the camera's rotation is applied, and an alpha
-    channel is dropped with a warning. Raises ValueError for a file that Pillow can't read.
+    Palettes are resolved, 16 bits become 8 (grey is rounded, of colour Pillow drops the lower
+    byte), the camera's rotation is applied, and an alpha channel is dropped with a warning. Raises
+    ValueError for a file that Pillow can't read.
     """
     try:
         with Image.open(path) as file:
@@ -57,6 +58,15 @@ def write(path: Path, picture: Tensor) -> None:
     pixels = picture.permute(1, 2, 0).squeeze(-1).numpy()
     with replacing(path) as temporary:
         Image.fromarray(pixels).save(temporary)
+
+
+def check_picture(picture: Tensor) -> None:
+    """Raise ValueError unless it is a picture: uint8 (C, H, W), C = 1 or 3."""
+    if picture.dtype != torch.uint8 or picture.dim() != 3 or picture.shape[0] not in (1, 3):
+        raise ValueError(
+            f"expected a picture, uint8 (C, H, W) with C = 1 or 3, got {picture.dtype} "
+            f"{tuple(picture.shape)}"
+        )
 
 
 def to_float(picture: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from gvstudy import study
 from gvstudy.controls import runs_of
 from gvstudy.evaluation import METRICS
 from gvstudy.files import package_data, replacing, runs_folder
-from gvstudy.grids import SIZES, TESTS
+from gvstudy.grids import SIZES, test_sets
 from gvstudy.models import build_model
 from gvstudy.runs import Run
 
@@ -51,19 +51,20 @@ def origins(runs: Mapping[Run, str]) -> pd.DataFrame:
     return study.origins(runs).assign(grids=list(runs.values()))
 
 
-def load(name: str, grids: Sequence[str] = (), sets: Sequence[str] = TESTS) -> pd.DataFrame:
+def load(name: str, grids: Sequence[str] = (), sets: Sequence[str] = ()) -> pd.DataFrame:
     """The kept results of that name, with their origins; or fresh ones.
 
     Where `grids` are named, only the runs of those. `fresh:SIZE`, such as "fresh:reduced", stands
-    for the runs of the named grids in that size, measured on `sets`: what isn't in the store of
-    runs is computed here. Raises ValueError for an unknown name.
+    for the runs of the named grids in that size, measured on `sets` (`grids.test_sets` where none
+    are named): what isn't in the store of runs is computed here. Raises ValueError for an unknown
+    name.
     """
     if name.startswith(FRESH):
         size = name.removeprefix(FRESH)
         if size not in SIZES:
             raise ValueError(f"unknown size in {name!r}; known: {', '.join(SIZES)}")
         runs = runs_of(grids, size)
-        return study.results(runs, sets).merge(origins(runs), on="run")
+        return study.results(runs, sets or test_sets(size)).merge(origins(runs), on="run")
     kept = package_data("reference")
     known = sorted(entry.name for entry in kept.iterdir() if (entry / RUNS).is_file())
     if name not in known:
@@ -76,8 +77,13 @@ def load(name: str, grids: Sequence[str] = (), sets: Sequence[str] = TESTS) -> p
     with (kept / name / ROWS).open("rb") as file:
         rows = pd.read_csv(file, compression="gzip", dtype={"image": str})
     if grids:
-        others = about_runs["grids"].str.split().map(set(grids).isdisjoint)
-        about_runs = about_runs[~others]
+        of_run = about_runs["grids"].str.split()
+        if unknown := set(grids) - set(of_run.explode()):
+            raise ValueError(
+                f"no runs of {', '.join(sorted(unknown))} among the results {name!r}; known: "
+                f"{', '.join(sorted(set(of_run.explode())))}"
+            )
+        about_runs = about_runs[~of_run.map(set(grids).isdisjoint)]
     return rows.merge(about_runs, on="run", validate="many_to_one")
 
 

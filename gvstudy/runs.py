@@ -1,5 +1,8 @@
 """A training described in full: the frozen `Run`."""
 
+import json
+import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -58,6 +61,14 @@ class Run:
         check_loss(self.loss)
         check_name(self.train_set)
         check_name(self.valid_set)
+        for what in ("seed", "steps", "batch_size", "crop_size", "start_steps", "patch_size"):
+            if not isinstance(getattr(self, what), int):
+                raise ValueError(f"{what} {getattr(self, what)!r} is not a whole number")
+        for what in ("learning_rate", "start_learning_rate", "gv_weight", "tv_weight"):
+            value = float(getattr(self, what))
+            if not math.isfinite(value):
+                raise ValueError(f"{what} {value} is not allowed; it must be finite")
+            object.__setattr__(self, what, value)  # 1 and 1.0 are the same run
         if self.steps < SHORTEST:
             raise ValueError(f"steps {self.steps} is not allowed; {SHORTEST} and above are")
         for what in ("batch_size", "learning_rate"):
@@ -69,7 +80,7 @@ class Run:
         if self.crop_size % self.scale:
             raise ValueError(f"scale {self.scale} does not divide crop_size {self.crop_size}")
         whole = self.crop_size - (2 if self.padding == "valid" else 0)
-        if not 2 <= self.gv_patch_size <= whole:
+        if self._has_patches and not 2 <= self.gv_patch_size <= whole:
             raise ValueError(
                 f"patch_size {self.gv_patch_size} does not fit crop_size {self.crop_size} "
                 f"(padding {self.padding}); allowed: 2 to {whole}"
@@ -86,12 +97,13 @@ class Run:
         """The precision that the model is trained in: `precision`, or what "auto" means here.
 
         "auto" is bfloat16 where the hardware computes in it; weights, loss and optimiser stay in
-        float32. But never for ESPCN, whose last layer makes the image itself, nor with SSIM: there
-        bfloat16 cost VDSR .07 to .12 dB with each of three seeds, with L2 nothing (-.02 to +.03).
+        float32. But only for VDSR and EDSR, not for models whose last layer makes the image itself
+        (it cost an SRCNN .2 to .3 dB), nor with SSIM: there bfloat16 cost VDSR .07 to .12 dB with
+        each of three seeds, with L2 nothing (-.02 to +.03).
         """
         if self.precision != "auto":
             return self.precision
-        harmless = self.model != "espcn" and not self.loss.startswith("ssim")
+        harmless = self.model in ("vdsr", "edsr") and not self.loss.startswith("ssim")
         return "bfloat16" if harmless and computes_bfloat16() else "float32"
 
     def description(self) -> dict[str, Any]:
@@ -100,11 +112,16 @@ class Run:
         fields |= {"patch_size": self.gv_patch_size, "precision": self.arithmetic}
         if not self.start_steps:
             del fields["start_steps"], fields["start_learning_rate"]
-        if is_tv(self.loss) or "+" not in self.loss:
+        if not self._has_patches:
             del fields["gv_weight"], fields["patch_size"], fields["padding"]
         if not is_tv(self.loss):
             del fields["tv_weight"]
         return fields
+
+    @property
+    def _has_patches(self) -> bool:
+        """Whether the loss takes GV's weight, patches and padding."""
+        return "+" in self.loss and not is_tv(self.loss)
 
     @property
     def start(self) -> "Run | None":
@@ -119,6 +136,14 @@ class Run:
             start_steps=0,
             start_learning_rate=type(self).start_learning_rate,
         )
+
+
+def distinct(runs: Iterable[Run]) -> list[Run]:
+    """The runs, each once; two that differ only in what their loss doesn't use are one."""
+    found: dict[str, Run] = {}
+    for run in runs:
+        found.setdefault(json.dumps(run.description(), sort_keys=True), run)
+    return list(found.values())
 
 
 def best_device() -> torch.device:

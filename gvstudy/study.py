@@ -24,8 +24,8 @@ from tqdm.auto import tqdm
 from gvstudy import store
 from gvstudy.data import digest, load_images
 from gvstudy.evaluation import METRICS, evaluate
-from gvstudy.files import project_folder
-from gvstudy.runs import Run, best_device
+from gvstudy.files import checkout
+from gvstudy.runs import Run, best_device, distinct
 from gvstudy.training import DivergedError, initial_model, train
 
 EVALUATION_VERSION = 1  # raise it when a change of the code changes what is measured
@@ -77,9 +77,11 @@ def results(grid: Iterable[Run], sets: Sequence[str], *, progress: bool = True) 
 
     A row has the run's id and description, `set`, `image` and the columns of `METRICS`. A run that
     diverged has rows without figures. Several processes may share a store: what one is at, the
-    others leave for later.
+    others leave for later. Raises ValueError for no runs or no sets.
     """
-    waiting, frames = list(dict.fromkeys(grid)), {}
+    waiting, frames = distinct(grid), {}
+    if not (waiting and sets):
+        raise ValueError(f"{len(waiting)} runs on {len(sets)} sets: nothing to give results of")
     tests = [Pictures.load(name) for name in sets]
     training: dict[str, Pictures] = {}
     with tqdm(total=len(waiting), unit="run", disable=not progress) as bar:
@@ -224,10 +226,12 @@ def _measured_name(test: Pictures) -> str:
 @cache
 def _revision() -> str:
     """The checkout's git revision when this process first asked, "unknown" outside one."""
+    if checkout() is None:  # whatever repository we may be in, it isn't the package's
+        return "unknown"
     try:
         told = subprocess.run(
             ["git", "describe", "--always", "--dirty"],
-            cwd=project_folder(),
+            cwd=checkout(),
             capture_output=True,
             text=True,
             check=True,

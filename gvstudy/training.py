@@ -61,7 +61,7 @@ def train(
     last row of `loss` and its summands `pixel` and `regulariser`, and `psnr_y` (dB) and
     `variance_ratio` on the middle of the validation pictures. Raises DivergedError when the loss
     is no longer finite; the last checkpoint, written before that, stays. Raises ValueError where
-    a run that starts from another isn't given that one's model.
+    a run that starts from another isn't given that one's model, and for another run's checkpoint.
     """
     if (start is None) != (run.start is None):
         raise ValueError(f"start_steps is {run.start_steps}: give `start` where it is above 0")
@@ -96,7 +96,7 @@ def train(
     history: list[dict[str, float]] = []
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
     if checkpoint and checkpoint.is_file():
-        _restore(checkpoint, parts, generator, history)
+        _restore(checkpoint, run, parts, generator, history)
     done = int(history[-1]["step"]) if history else 0
 
     bar = tqdm(
@@ -138,7 +138,7 @@ def train(
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
                 history.append(row | _look(model, watched, run.scale))
             if checkpoint:
-                _save(checkpoint, parts, generator, history)
+                _save(checkpoint, run, parts, generator, history)
     return model, pd.DataFrame(history)
 
 
@@ -162,7 +162,6 @@ def _pairs(pictures: Mapping[str, Tensor], run: Run) -> list[tuple[Tensor, Tenso
 def _look(model: nn.Module, watched: list[tuple[Tensor, Tensor]], scale: int) -> dict[str, float]:
     """Two of `evaluate`'s columns, averaged; a few milliseconds' worth."""
     saved = [(as_saved(super_resolve(model, lr).float()), hr) for hr, lr in watched]
-    model.train()
     ratios = [variance_ratio(sr, to_float(hr), PATCH_SIZE) for sr, hr in saved]
     decibels = [psnr_y(sr, hr, scale) for sr, hr in saved]
     return {"psnr_y": fmean(decibels), "variance_ratio": fmean(ratios)}
@@ -190,17 +189,28 @@ def _means(recent: list[list[Tensor]], step: int, run: Run) -> dict[str, float]:
 
 
 def _save(
-    path: Path, parts: dict[str, Any], generator: torch.Generator, history: list[dict[str, float]]
+    path: Path,
+    run: Run,
+    parts: dict[str, Any],
+    generator: torch.Generator,
+    history: list[dict[str, float]],
 ) -> None:
     state = {name: part.state_dict() for name, part in parts.items()}
+    state |= {"run": run.description(), "crops": generator.get_state(), "history": history}
     with replacing(path) as temporary:
-        torch.save({**state, "crops": generator.get_state(), "history": history}, temporary)
+        torch.save(state, temporary)
 
 
 def _restore(
-    path: Path, parts: dict[str, Any], generator: torch.Generator, history: list[dict[str, float]]
+    path: Path,
+    run: Run,
+    parts: dict[str, Any],
+    generator: torch.Generator,
+    history: list[dict[str, float]],
 ) -> None:
     saved = torch.load(path, weights_only=True)
+    if saved.get("run") != run.description():
+        raise ValueError(f"{path} is the checkpoint of another run; remove it, or name another")
     for name, part in parts.items():
         part.load_state_dict(saved[name])
     generator.set_state(saved["crops"])

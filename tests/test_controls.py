@@ -94,3 +94,7 @@ def test_a_grid_of_several_names_has_each_run_once():
     told = controls.runs_of(["headline", "table1"], "reduced")
     assert set(told.values()) == {"table1", "headline table1"}
     assert len(controls.runs_of(["arms"], "reduced", seeds=2)) == 10
+    told = controls.runs_of(["sweep", "weights"], "smoke")
+    described = [str(run.description()) for run in told]
+    assert len(described) == len(set(described)), "by what counts in a run, not by its fields"
+    assert "sweep weights" in told.values()

@@ -69,6 +69,10 @@ def test_the_seed_decides():
 def test_a_picture_smaller_than_the_crop_is_named():
     with pytest.raises(ValueError, match="tiny of 10x40 pixels is smaller than crop_size 12"):
         draw({"fine": numbered(40, 40), "tiny": numbered(10, 40)})
+    with pytest.raises(ValueError, match="scale 2 does not divide crop_size 13"):
+        Crops({"a": numbered(40, 40)}, 13, 2, "bicubic", CPU)
+    with pytest.raises(ValueError, match="expected a picture, uint8"):
+        Crops({"a": numbered(40, 40).float()}, 12, 2, "bicubic", CPU)
 
 
 @pytest.mark.parametrize("at_once", [1, 3 * 16 * 144, 10**9])

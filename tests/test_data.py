@@ -59,6 +59,13 @@ def test_a_folder_of_one_s_own(tmp_path):
     assert list(load_images(f"folder:{tmp_path / 'own'}")) == ["a", "b", "c"]
 
 
+def test_hidden_files_are_no_pictures_and_the_home_folder_is_known(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    fill(tmp_path / "own", ["a.png"])
+    (tmp_path / "own" / "._a.png").write_text("what some systems leave beside a picture")
+    assert list(load_images("folder:~/own")) == ["a"]
+
+
 def test_pictures_called_alike_keep_their_suffix(tmp_path):
     fill(tmp_path / "own", ["a.png", "a.bmp"])
     assert list(load_images(f"folder:{tmp_path / 'own'}")) == ["a.bmp", "a.png"]
@@ -101,6 +108,8 @@ def test_bad_folders(tmp_path):
         load_images(f"folder:{tmp_path / 'empty'}")
     with pytest.raises(ValueError, match="no such folder"):
         load_images(f"folder:{tmp_path / 'none'}")
+    with pytest.raises(ValueError, match="unknown data set 'folder:'"):
+        load_images("folder:")
     fill(tmp_path / "mixed", ["a.png"])
     (tmp_path / "mixed" / "b.png").write_text("no picture")
     with pytest.raises(ValueError, match=r"b\.png: not a picture"):

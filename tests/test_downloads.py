@@ -249,6 +249,10 @@ def test_sets_without_a_server(tmp_path, monkeypatch):
         downloads.fetch("T91")
     with pytest.raises(ValueError, match=r"put its pictures into .*BSDS500/train and .*BSDS500/te"):
         downloads.fetch("BSDS500")
+    monkeypatch.setattr(downloads, "_download", lambda url, *_: (_ for _ in ()).throw(OSError(url)))
+    for name, source in (("Urban100-first20", "Urban100"), ("DIV2K_valid_centre256", "DIV2K-val")):
+        with pytest.raises(ValueError, match=f"^{source}.* from https"):
+            downloads.fetch(name)
     with pytest.raises(ValueError, match="needs no download"):
         downloads.fetch("builtin-train")
     with pytest.raises(ValueError, match="'Set6'; known"):

@@ -82,7 +82,23 @@ def test_super_resolve_needs_no_gradient():
     assert not sr.requires_grad
 
 
+def test_super_resolve_leaves_the_model_as_it_was():
+    model = build_model("espcn", 2, size="reduced")
+    for training in (True, False):
+        super_resolve(model.train(training), picture(height=8, width=8))
+        assert model.training == training
+
+
+def test_an_image_that_is_not_finite_has_no_figures():
+    sr = to_float(picture())
+    sr[0, 0, 3, 3] = torch.nan
+    assert all(np.isnan(value) for value in measure(sr, picture(), 2).values())
+
+
 def test_refusals():
+    for no_picture in (picture().float(), picture()[None], picture()[:1].expand(2, -1, -1)):
+        with pytest.raises(ValueError, match=r"expected a picture, uint8 \(C, H, W\)"):
+            evaluate(build_model("bicubic", 2), {"a": no_picture}, 2)
     with pytest.raises(ValueError, match="unknown scale 5; known: 2, 3, 4"):
         evaluate(build_model("bicubic", 2), {}, 5)
     with pytest.raises(ValueError, match="12x48 pixels is too small"):

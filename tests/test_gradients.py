@@ -75,6 +75,12 @@ def test_log_ratio_leaves_flat_patches_out():
     assert math.isnan(variance_scores(hr, torch.full_like(hr, 0.5))["log_variance_ratio"])
 
 
+def test_measuring_needs_no_gradient(recwarn):
+    sr = torch.rand(1, 3, 16, 16, requires_grad=True)
+    assert variance_ratio(sr, sr.detach()) == 1
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -94,7 +94,7 @@ def test_deviation_equals_the_naive_version_and_grows_with_the_square(padding):
 
 
 def test_deviation_refuses_what_gv_refuses():
-    with pytest.raises(ValueError, match="allowed: 2"):
+    with pytest.raises(ValueError, match="patch_size 1 is not allowed"):
         gradient_deviation_loss(GOOD, GOOD, patch_size=1)
     with pytest.raises(ValueError, match="differ in shape"):
         gradient_deviation_loss(GOOD, GOOD[..., :-1])
@@ -280,7 +280,10 @@ def test_compiles_without_graph_breaks():
         (GOOD, 2 * GOOD - 1, {}, r"expected \[0, 1\]"),
         (GOOD, GOOD, {"patch_size": 17}, "patch_size 17.*16x16"),
         (GOOD, GOOD, {"patch_size": 15, "padding": "valid"}, "patch_size 15.*14x14"),
+        (GOOD, GOOD * torch.nan, {}, r"expected \[0, 1\]"),
+        (GOOD[:0], GOOD[:0], {}, r"nothing to look at in a batch of shape \(0, 3, 16, 16\)"),
         (GOOD, GOOD, {"patch_size": 1}, "patch_size 1 "),
+        (GOOD, GOOD, {"patch_size": 8.0}, r"patch_size 8\.0 is not allowed; whole numbers"),
         (GOOD, GOOD, {"padding": "reflect"}, "'reflect'; known: zeros, valid"),
         (GOOD, GOOD, {"reduction": "median"}, "'median'; known: mean, sum, none"),
     ],

@@ -43,7 +43,10 @@ def test_what_is_kept_is_what_was_measured(kept):
 def test_only_the_runs_of_the_grids_that_are_named():
     assert set(reference.load("tiny", ["pair"])["loss"]) == {"l2", "l2+gv"}
     assert set(reference.load("tiny", ["tiny"])["loss"]) == {"l2"}
-    assert reference.load("tiny", ["other"]).empty
+    with pytest.raises(ValueError, match="no runs of other among the results 'tiny'; known: pair"):
+        reference.load("tiny", ["other"])
+    with pytest.raises(ValueError, match="unknown grid 'other'; known: headline"):
+        reference.load("fresh:smoke", ["other"])
 
 
 @pytest.mark.usefixtures("kept")

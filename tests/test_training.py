@@ -15,6 +15,7 @@ from gvstudy import Run, train
 from gvstudy import training as tr
 from gvstudy.images import to_uint8
 from gvstudy.losses import ComposedLoss, build_loss
+from gvstudy.runs import distinct
 
 TINY = Run(model="espcn", steps=20, batch_size=2, crop_size=24)
 
@@ -158,6 +159,7 @@ def test_precision_is_the_machine_s_unless_given(monkeypatch):
         assert Run().description()["precision"] == expected
         assert Run(model="espcn").arithmetic == "float32"
         assert Run(loss="ssim+gv").arithmetic == "float32"
+        assert Run(model="edsr").arithmetic == expected
         assert Run(precision="float32").arithmetic == "float32"
         assert Run(model="espcn", precision="bfloat16").arithmetic == "bfloat16"
 
@@ -175,6 +177,28 @@ def test_a_run_is_frozen_and_hashable():
     with pytest.raises(dataclasses.FrozenInstanceError):
         TINY.seed = 3
     assert len({TINY, dataclasses.replace(TINY)}) == 1
+
+
+def test_patches_only_matter_where_the_loss_has_some():
+    assert Run(crop_size=12, scale=4).description() == Run(crop_size=12, scale=4, patch_size=99) \
+        .description()  # fmt: skip
+
+
+def test_whole_and_decimal_weights_are_the_same_run():
+    one, other = (Run(loss="l2+gv", gv_weight=weight).description() for weight in (1, 1.0))
+    assert repr(one) == repr(other)
+
+
+def test_runs_that_differ_in_nothing_that_counts_are_one():
+    runs = [Run(), Run(gv_weight=3.0), Run(loss="l2+gv"), Run(loss="l2+gv", patch_size=8), Run()]
+    assert distinct(runs) == [runs[0], runs[2]]
+
+
+def test_the_checkpoint_of_another_run_is_refused(tmp_path):
+    run_to_end(checkpoint=tmp_path / "c.pt")
+    other = dataclasses.replace(TINY, seed=9)
+    with pytest.raises(ValueError, match=r"c\.pt is the checkpoint of another run"):
+        run_to_end(other, checkpoint=tmp_path / "c.pt")
 
 
 def test_description_leaves_out_what_the_loss_does_not_use():
@@ -201,9 +225,15 @@ def test_description_leaves_out_what_the_loss_does_not_use():
         ({"channels": "rgba"}, "unknown channels 'rgba'; known"),
         ({"downsample": "nearest"}, "unknown downsample 'nearest'; known"),
         ({"scale": 3, "crop_size": 50}, "scale 3 does not divide crop_size 50"),
-        ({"crop_size": 6}, "patch_size 8 does not fit crop_size 6.*allowed: 2 to 6"),
-        ({"crop_size": 8, "padding": "valid"}, "patch_size 8 .*allowed: 2 to 6"),
-        ({"patch_size": 1}, "patch_size 1 does not fit"),
+        (
+            {"crop_size": 6, "loss": "l2+gv"},
+            "patch_size 8 does not fit crop_size 6.*allowed: 2 to 6",
+        ),
+        ({"crop_size": 8, "padding": "valid", "loss": "l2+gv"}, "patch_size 8 .*allowed: 2 to 6"),
+        ({"patch_size": 1, "loss": "l2+gv"}, "patch_size 1 does not fit"),
+        ({"seed": 0.5}, "seed 0.5 is not a whole number"),
+        ({"steps": "10"}, "steps '10' is not a whole number"),
+        ({"learning_rate": math.inf}, "learning_rate inf is not allowed"),
         ({"steps": 0}, "steps 0 is not allowed; 3 and above"),
         ({"batch_size": 0}, "batch_size 0 is not allowed"),
         ({"learning_rate": math.nan}, "learning_rate nan is not allowed"),
