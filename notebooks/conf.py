@@ -14,11 +14,12 @@ html_copy_source = False
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 html_show_copyright = False
-html_theme_options = {"light_css_variables": {"code-font-size": "0.76rem"}}
+html_theme_options = {"light_css_variables": {"code-font-size": "0.72rem"}}
 exclude_patterns = ["params", "**.ipynb_checkpoints"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # the committed outputs are shown
+nb_merge_streams = True  # what a cell prints in pieces is one block
 nb_render_markdown_format = "myst"  # with tables, such as the ledger of notebook 07
 html_math_renderer = "mathml"  # which browsers draw by themselves, without a script
 
