@@ -32,6 +32,8 @@ notebooks: $(INSTALLED)
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 		--ExecutePreprocessor.record_timing=False \
 		--ExecutePreprocessor.store_widget_state=False notebooks/*.ipynb notebooks/solutions/*.ipynb
+	$(BIN)/jupyter nbconvert --to notebook --inplace --coalesce-streams \
+		notebooks/*.ipynb notebooks/solutions/*.ipynb
 
 # The executed notebooks as pages with navigation, in site/; they open without a network.
 site: $(INSTALLED)

@@ -102,6 +102,8 @@ def test_no_path_of_a_machine(path):
 @each
 def test_committed_notebooks_are_light_and_clean(path):
     assert path.stat().st_size < 1_000_000
+    for cell in code_cells(path):  # the pieces that a stream comes in hang on the machine's speed
+        assert sum(output.output_type == "stream" for output in cell.outputs) <= 1, cell.source
     metadata = read(path).metadata
     assert set(metadata) <= {"kernelspec", "language_info"}
     assert metadata.kernelspec.name == "python3"
