@@ -21,6 +21,7 @@ from gvstudy.grids import (
 from gvstudy.runs import Run, distinct
 
 PAIR = ("l2", "l2+gv")
+STEERED = {"loss": "l2+gv", "recipe": "official-pixel-only"}  # the control of GV's steps
 ARMS = (*PAIR, "l1", "l1+gv", "l2+tv2")
 RATES: dict[str, tuple[float, ...]] = {  # tried for every arm, by recipe
     "official": (0.016, 0.04, 0.1, 0.25, 0.6, 1.5),
@@ -61,22 +62,20 @@ def again(size: str) -> list[Run]:
     Eight left the PSNR undecided. These are looked at by themselves, so that the first eight, which
     asked for them, have no say.
     """
-    steered = {"loss": "l2+gv", "recipe": "official-pixel-only"}
     return [
         _brief(size, seed=8 + seed, **fields)
         for seed in range(2 if size in SMALL else 16)
-        for fields in (*({"loss": loss} for loss in (*PAIR, "l2+tv2")), steered)
+        for fields in (*({"loss": loss} for loss in (*PAIR, "l2+tv2")), STEERED)
     ]
 
 
 def scales(size: str) -> list[Run]:
     """L2, L2 + GV and the control of its steps at x3 and x4, as `again` has them at x2."""
-    steered = {"loss": "l2+gv", "recipe": "official-pixel-only"}
     return [
         _brief(size, seed=seed, scale=scale, **fields)
         for seed in _seeds(size, 16)
         for scale in (3, 4)
-        for fields in (*({"loss": loss} for loss in PAIR), steered)
+        for fields in (*({"loss": loss} for loss in PAIR), STEERED)
     ]
 
 
@@ -116,8 +115,7 @@ def adam(size: str) -> list[Run]:
 
 def pixel_only(size: str) -> list[Run]:
     """Steps as long as those of L2 + GV, in the direction of L2 alone."""
-    fields = {"loss": "l2+gv", "recipe": "official-pixel-only"}
-    return [_brief(size, seed=seed, **fields) for seed in _seeds(size, 8)]
+    return [_brief(size, seed=seed, **STEERED) for seed in _seeds(size, 8)]
 
 
 def own(size: str) -> list[Run]:
@@ -208,11 +206,12 @@ def runs_of(names: Iterable[str], size: str, seeds: int | None = None) -> dict[R
 
     With `seeds`, only the first so many of each grid's. Raises ValueError for an unknown grid.
     """
-    grids: dict[str, list[Run]] = {}
-    for name in names:
+    found: dict[str, Run] = {}
+    told: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
         if name not in GRIDS:
             raise ValueError(f"unknown grid {name!r}; known: {', '.join(GRIDS)}")
-        grids[name] = first_seeds(GRIDS[name](size), seeds)
-    runs = distinct(run for grid in grids.values() for run in grid)
-    told = {name: [run.description() for run in grid] for name, grid in grids.items()}
-    return {run: " ".join(n for n in told if run.description() in told[n]) for run in runs}
+        for run in distinct(first_seeds(GRIDS[name](size), seeds)):
+            found.setdefault(run.key, run)
+            told.setdefault(run.key, []).append(name)
+    return {run: " ".join(told[key]) for key, run in found.items()}

@@ -172,8 +172,10 @@ def _run_one(notebook: Path, parameters: dict[str, Any], page: Path, fingerprint
             f"{notebook.stem}: its kernel was killed, by lack of memory?"
         ) from error
     failed.unlink()
-    number, figures = notebook.name.partition("_")[0], Path(parameters.get(FIGURES, ""))
-    drawn = sorted(str(path) for path in figures.glob(f"{number}_*") if FIGURES in parameters)
+    drawn: list[str] = []
+    if FIGURES in parameters:
+        number = notebook.name.partition("_")[0]
+        drawn = sorted(map(str, Path(parameters[FIGURES]).glob(f"{number}_*")))
     executed.metadata["gvstudy"] = {"fingerprint": fingerprint, "figures": drawn}
     with replacing(copy) as temporary:
         nbformat.write(executed, temporary)

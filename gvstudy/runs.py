@@ -119,6 +119,11 @@ class Run:
         return fields
 
     @property
+    def key(self) -> str:
+        """The description as a text: two runs of one key end in the same."""
+        return json.dumps(self.description(), sort_keys=True)
+
+    @property
     def _has_patches(self) -> bool:
         """Whether the loss takes GV's weight, patches and padding."""
         return "+" in self.loss and not is_tv(self.loss)
@@ -142,7 +147,7 @@ def distinct(runs: Iterable[Run]) -> list[Run]:
     """The runs, each once; two that differ only in what their loss doesn't use are one."""
     found: dict[str, Run] = {}
     for run in runs:
-        found.setdefault(json.dumps(run.description(), sort_keys=True), run)
+        found.setdefault(run.key, run)
     return list(found.values())
 
 

@@ -226,12 +226,13 @@ def _measured_name(test: Pictures) -> str:
 @cache
 def _revision() -> str:
     """The checkout's git revision when this process first asked, "unknown" outside one."""
-    if checkout() is None:  # whatever repository we may be in, it isn't the package's
+    folder = checkout()
+    if folder is None:  # whatever repository we may be in, it isn't the package's
         return "unknown"
     try:
         told = subprocess.run(
             ["git", "describe", "--always", "--dirty"],
-            cwd=checkout(),
+            cwd=folder,
             capture_output=True,
             text=True,
             check=True,
