@@ -1,0 +1,91 @@
+"""What may never move: the id of every reference run, and the runs of every grid in every size.
+
+Neither needs a data set. A change that moves one of these ids orphans finished trainings.
+"""
+
+import hashlib
+from dataclasses import fields, replace
+
+import pandas as pd
+import pytest
+
+from gvstudy import losses
+from gvstudy.controls import GRIDS
+from gvstudy.files import package_data
+from gvstudy.grids import SIZES
+from gvstudy.runs import Run
+from gvstudy.store import run_id
+
+for name in ("maps", "norm"):
+    losses.REGULARISERS.setdefault(name, lambda n, padding: lambda sr, hr: sr.mean())
+
+DIGESTS = {  # SHA-256 of the decoded training pictures
+    "BSDS500": "42a3b9b16a90be5264c4ed9cfcbb9b2e8f147754432db76c021298383fdff481",
+    "DIV2K_train_centre128": "d4ac435862d28d495522cc413cc6a2edbd10d9434ff3f9a2d5388472c2eb1b6e",
+}
+REFERENCE = ("chosen", "controls", "official", "readings", "reduced", "trials", "weights")
+KEYS = {  # SHA-256 of a grid's keys in all sizes, its first 16 digits
+    "headline": "e38cdb6d1b099598",
+    "table1": "ba3516aaea73e491",
+    "table2": "0900fef57283d29a",
+    "official": "633b7d262f2b319e",
+    "weights": "79805355874f0bb0",
+    "chosen": "4348cdb3df13a403",
+    "arms": "f536754d2f765acb",
+    "again": "5d792600b8aeb0c9",
+    "scales": "efe2b72f88678111",
+    "models": "3a604d91587200b8",
+    "rates": "81dab448f854ed57",
+    "best": "db427a5464e9808c",
+    "adam": "4b6d2e2663baeab4",
+    "pixel-only": "06239b956ed605d0",
+    "own": "c365136226bd22fb",
+    "budget": "677bffa917bb84f5",
+    "finetuned": "5820dd3218f5b64c",
+    "sweep": "9a35dc5258f85ae0",
+}
+
+
+def reference_runs():
+    """One row a reference run, with its id; a run may be in several results."""
+    tables = [pd.read_csv(package_data(f"reference/{name}/runs.csv").open()) for name in REFERENCE]
+    return pd.concat(tables, ignore_index=True)
+
+
+def described(row):
+    """The run that a row of `runs.csv` describes."""
+    given = {field.name: row[field.name] for field in fields(Run) if pd.notna(row[field.name])}
+    return Run(**{name: int(v) if isinstance(v, float) and name in WHOLE else v
+                  for name, v in given.items()})  # fmt: skip
+
+
+WHOLE = {field.name for field in fields(Run) if field.type in (int, "int")}
+
+
+def test_the_ids_of_all_reference_runs_follow_from_their_descriptions():
+    runs = reference_runs()
+    assert len(runs) == 757
+    moved = [
+        row["run"]
+        for _, row in runs.iterrows()
+        if run_id(described(row), DIGESTS[row["train_set"]]) != row["run"]
+    ]
+    assert moved == []
+
+
+def keys(name):
+    """The keys of a grid's runs in every size, in one precision so that machines agree."""
+    return [
+        replace(run, precision="float32").key for size in sorted(SIZES) for run in GRIDS[name](size)
+    ]
+
+
+def test_no_grid_is_left_out():
+    assert KEYS.keys() == GRIDS.keys()
+    assert sum(len(keys(name)) for name in GRIDS) == 1924
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_the_runs_of_a_grid_stay_what_they_are(name):
+    checksum = hashlib.sha256("\n".join(keys(name)).encode()).hexdigest()
+    assert checksum[:16] == KEYS[name]
