@@ -1,33 +1,45 @@
-# make study   the figures of the paper in small: trains, runs the notebooks, draws
-# make test    lint, types, unit tests, and every notebook against its committed outputs
+# make study   the paper's figures, scaled down: trains, runs the notebooks, draws
+# make check   lint, types, imports and the fast tests, in a minute and a half
+# make test    all tests, and every notebook against its committed outputs
 # make site    the notebooks as pages
-# Each sets up what it needs in .venv. PYTHON=python3.12 make study picks another Python.
+# Each command installs what it needs into .venv. To choose a Python: make study PYTHON=python3.12
 
 PYTHON ?= python3
 PROFILE ?= quick
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-# Kernels start in the notebooks' folder, so a folder of data sets is named from the root.
+# Kernels start in the notebooks' folder, so a relative folder of data sets would not be found.
 ifdef GVSTUDY_DATA
 export GVSTUDY_DATA := $(abspath $(GVSTUDY_DATA))
 endif
 
-.PHONY: study test lab notebooks site clean
+.PHONY: study check lint fast-tests test lab notebooks site clean
 
 study: $(INSTALLED)
 	$(BIN)/gvstudy study --profile $(PROFILE)
 
-test: $(INSTALLED)
+# Side by side, because mypy takes as long as the tests when it has no cache yet.
+check: $(INSTALLED)
+	@$(MAKE) --jobs 2 lint fast-tests
+
+lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# With one thread: the models are tiny, and a second thread would mostly wait.
+fast-tests: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" tests
+
+test: lint
 	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/sanitise.cfg tests notebooks
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab notebooks
 
-# Runs the notebooks in place, to commit their outputs.
+# Runs the notebooks in place, so that their outputs can be committed.
 notebooks: $(INSTALLED)
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 		--ExecutePreprocessor.record_timing=False \
@@ -35,7 +47,7 @@ notebooks: $(INSTALLED)
 	$(BIN)/jupyter nbconvert --to notebook --inplace --coalesce-streams \
 		notebooks/*.ipynb notebooks/solutions/*.ipynb
 
-# The executed notebooks as pages with navigation, in site/; they open without a network.
+# The executed notebooks as pages with navigation, in site/; they can be read offline.
 site: $(INSTALLED)
 	$(BIN)/sphinx-build -b html -nW --keep-going notebooks site
 	@rm -rf jupyter_execute
@@ -46,7 +58,7 @@ clean:
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
-		{ echo "gvstudy needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..."; exit 2; }
+		{ echo "gvstudy needs Python 3.11 or newer: make ... PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[notebooks,site,test]"
 	touch $@

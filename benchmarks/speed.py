@@ -28,9 +28,9 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from gvstudy import GradientVarianceLoss, Run, build_loss, load_images, train
-from gvstudy.crops import Crops
+from gvstudy.config import best_device
+from gvstudy.data.crops import Crops
 from gvstudy.images import to_float, write
-from gvstudy.runs import best_device
 from gvstudy.training import initial_model
 
 DEVICE = best_device()

@@ -11,34 +11,34 @@ from safetensors.torch import load_file
 from torch import nn
 from tqdm import tqdm
 
-from gvstudy import __version__, reference
-from gvstudy.controls import GRIDS, runs_of
-from gvstudy.data import describe_sets, load_images
-from gvstudy.downloads import fetch
+from gvstudy import __version__
+from gvstudy.data.fetch import MISSING, OTHER, SAME, compare_with_fingerprints, fetch
+from gvstudy.data.sets import describe_sets, load_images
 from gvstudy.evaluation import evaluate, super_resolve
-from gvstudy.files import project_folder, replacing
-from gvstudy.fingerprints import MISSING, OTHER, SAME, check
-from gvstudy.grids import SIZES as GRID_SIZES
-from gvstudy.grids import is_shown, test_sets
 from gvstudy.images import KERNELS, SCALES, read, to_uint8, write
-from gvstudy.models import CHANNELS, MODELS, SIZES, build_model
-from gvstudy.study import entries, results, trained
+from gvstudy.models import CHANNELS, MODEL_SIZES, MODELS, build_model
+from gvstudy.paths import project_folder, replacing
+from gvstudy.study import reference
+from gvstudy.study.grids import GRID_SIZES, GRIDS, runs_of, test_sets
+from gvstudy.study.store import Store
 
 
 class Group(click.Group):
-    """A group whose commands end with one line and exit code 2 for what the user can mend."""
+    """A group whose commands report what a user can fix in one line, with exit code 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
-            warnings.showwarning = lambda text, *_, **__: click.echo(f"note: {text}", err=True)
-            return self._invoke(ctx)
+            warnings.showwarning = _print_note
+            try:
+                return super().invoke(ctx)
+            except (ValueError, OSError) as error:
+                raise click.UsageError(str(error)) from error
 
-    def _invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (ValueError, OSError) as error:
-            raise click.UsageError(str(error)) from error
+
+def _print_note(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Print a warning's text alone, in place of `warnings.showwarning`."""
+    click.echo(f"note: {message}", err=True)
 
 
 @click.group(cls=Group)
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def model_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that describe a model, for every command that takes one."""
+    """Add the options that describe a model to a command."""
     for option in (
         click.option("--model", default="bicubic", type=click.Choice(list(MODELS)),
                      show_default=True),
@@ -56,7 +56,8 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
                      show_default=True),
         click.option("--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path),
                      help="A .safetensors file of a finished run."),
-        click.option("--size", default="reduced", type=click.Choice(SIZES), show_default=True),
+        click.option("--size", default="reduced", type=click.Choice(MODEL_SIZES),
+                     show_default=True),
         click.option("--channels", default="rgb", type=click.Choice(CHANNELS), show_default=True),
         click.option("--upsample", default="bicubic", type=click.Choice(KERNELS),
                      show_default=True),
@@ -65,12 +66,12 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def load_model(
+def _load_model(
     model: str, scale: str, weights: Path | None, size: str, channels: str, upsample: str
 ) -> nn.Module:
-    """A model with the weights of a file. Raises ValueError where the weights don't fit it."""
+    """Build a model with the weights of a file. Raises ValueError if they don't fit together."""
     if (weights is None) != (model == "bicubic"):
-        raise ValueError(f"model {model}: --weights goes with every model but bicubic")
+        raise ValueError(f"model {model}: every model needs --weights, except bicubic")
     built = build_model(model, int(scale), size=size, channels=channels, upsample=upsample)
     if weights is not None:
         try:
@@ -85,33 +86,33 @@ def load_model(
 
 @main.group()
 def data() -> None:
-    """The data sets by name."""
+    """List, download and check the data sets."""
 
 
 @data.command("list")
 def list_sets() -> None:
-    """What sets there are, which are here, where they lie, and on what terms."""
+    """List the sets: which are here and where, what they are, and their terms of use."""
     for row in describe_sets().itertuples():
         mark = "+" if row.found else "-"
         click.echo(
             f"{mark} {row.name:21} {row.pictures:4}  {row.role:10}  {row.what} ({row.terms})"
         )
         click.echo(f"  {'':27} {row.where}")
-    click.echo("folder:PATH stands for the pictures in a folder of your own.")
+    click.echo("Use folder:PATH for the pictures in a folder of your own.")
 
 
 @data.command("fetch")
 @click.argument("name")
 def fetch_set(name: str) -> None:
-    """Download a set into `downloads/`, unless it is here; its checksum is verified first."""
+    """Download a set into `downloads/` and verify its checksum, unless it is here already."""
     click.echo(fetch(name))
 
 
 @data.command("check")
 @click.argument("name")
 def check_set(name: str) -> None:
-    """Compare a set that is here, pixel for pixel, with the one that results are made of."""
-    table = check(name)
+    """Compare a set on this machine, pixel for pixel, with the one that the results come from."""
+    table = compare_with_fingerprints(name)
     for row in table[table["status"] != SAME].itertuples():
         click.echo(f"{row.image}: {row.status} {row.note}".rstrip())
     counts = table["status"].value_counts()
@@ -122,14 +123,16 @@ def check_set(name: str) -> None:
 
 @main.command("evaluate")
 @model_options
-@click.option("--data", "name", default="builtin-test", show_default=True, help="A set's name.")
-@click.option("--csv", type=click.Path(dir_okay=False, path_type=Path), help="Write the rows here.")
-@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+@click.option("--data", "name", default="builtin-test", show_default=True,
+              help="A set's name, or folder:PATH.")  # fmt: skip
+@click.option("--csv", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write the rows to this file.")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace existing files.")
 def evaluate_command(name: str, csv: Path | None, overwrite: bool, **model: Any) -> None:
-    """Measure a model on a data set: a row an image, with the columns of both protocols."""
+    """Measure a model on a data set: one row an image, with the metrics of both protocols."""
     if csv is not None:
-        _prepare(csv, overwrite)
-    rows = evaluate(load_model(**model), load_images(name), int(model["scale"]), progress=True)
+        _check_writable(csv, overwrite)
+    rows = evaluate(_load_model(**model), load_images(name), int(model["scale"]), progress=True)
     click.echo(rows.round(4).to_string(index=False))
     means = rows.drop(columns=["image", "scale"]).mean()
     click.echo("mean: " + ", ".join(f"{metric} {value:.4f}" for metric, value in means.items()))
@@ -143,15 +146,15 @@ def evaluate_command(name: str, csv: Path | None, overwrite: bool, **model: Any)
 @model_options
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path),
               help="The folder for the enlarged pictures.")  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+@click.option("--overwrite", is_flag=True, help="Replace existing files.")
 def upscale(pictures: tuple[Path, ...], out: Path, overwrite: bool, **model: Any) -> None:
-    """Enlarge pictures with a model; they are written as PNG."""
+    """Enlarge pictures with a model and write them as PNG files."""
     targets = [out / f"{path.stem}_x{model['scale']}.png" for path in pictures]
     for target in targets:
         if targets.count(target) > 1:
             raise ValueError(f"{target} would be written more than once")
-        _prepare(target, overwrite)
-    loaded = load_model(**model)
+        _check_writable(target, overwrite)
+    loaded = _load_model(**model)
     for path, target in zip(tqdm(pictures, "enlarging", leave=False), targets, strict=True):
         write(target, to_uint8(super_resolve(loaded, read(path)))[0])
         click.echo(target)
@@ -159,9 +162,10 @@ def upscale(pictures: tuple[Path, ...], out: Path, overwrite: bool, **model: Any
 
 @main.command()
 @click.option("--profile", default="quick", show_default=True, help="smoke, quick or full.")
-@click.option("--only", multiple=True, metavar="NUMBER", help="Run these notebooks alone, e.g. 03.")
+@click.option("--only", multiple=True, metavar="NUMBER",
+              help="Run only this notebook, e.g. 03; may be repeated.")  # fmt: skip
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE",
-              help="Change a parameter of the profile.")  # fmt: skip
+              help="Change a parameter of the profile; may be repeated.")  # fmt: skip
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path),
               help="The folder for executed notebooks and pages.  [results/PROFILE]")  # fmt: skip
 @click.option("--figures", type=click.Path(file_okay=False, path_type=Path),
@@ -173,10 +177,10 @@ def study(
     out: Path | None,
     figures: Path | None,
 ) -> None:
-    """Run the notebooks in order; what is finished is not run again."""
+    """Run the notebooks in order; those that are finished are skipped."""
     try:
-        from gvstudy import notebooks as books
-    except ImportError as error:  # the other commands don't need them
+        from gvstudy.study import notebooks as books
+    except ImportError as error:  # the other commands don't need these packages
         raise ValueError(f"{error}; install gvstudy[notebooks]") from error
 
     chosen = books.select(list(only))
@@ -196,14 +200,14 @@ def study(
 @main.command()
 @click.argument("names", nargs=-1, required=True, type=click.Choice(sorted(GRIDS)))
 @click.option("--size", default="reduced", show_default=True, type=click.Choice(sorted(GRID_SIZES)))
-@click.option("--seeds", type=click.IntRange(min=1), help="Only the first so many seeds.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Use only the first so many seeds.")
 @click.option("--test-set", "sets", multiple=True,
               help="A set to measure on; may be repeated.  [built-in pictures for the sizes "
                    "smoke and quick, else Set5, Set14, ...]")  # fmt: skip
-@click.option("--workers", type=click.IntRange(min=1), help="Processes to start on this machine.")
-@click.option("--scheduler", metavar="ADDRESS", help="A running Dask scheduler to send runs to.")
+@click.option("--workers", type=click.IntRange(min=1), help="Start so many processes here.")
+@click.option("--scheduler", metavar="ADDRESS", help="Send the runs to this Dask scheduler.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path),
-              help="A folder for the results: runs.csv, rows.csv.gz and the weights "
+              help="The folder for the results: runs.csv, rows.csv.gz and the weights "
                    "that figures show.")  # fmt: skip
 def grid(
     names: tuple[str, ...],
@@ -214,34 +218,32 @@ def grid(
     scheduler: str | None,
     out: Path | None,
 ) -> None:
-    """Train and measure the runs of tables and controls; what is finished is not done again.
+    """Train and measure the runs of tables and controls; those that are finished are skipped.
 
-    Started twice on one store, the two share the work.
+    Two of these commands that use the same store share the work.
     """
     runs = runs_of(names, size, seeds)
     if workers and scheduler:
-        raise ValueError("--workers and --scheduler exclude each other")
+        raise ValueError("use either --workers or --scheduler, not both")
     if out:
-        _prepare(out / reference.RUNS, overwrite=True)
+        _check_writable(out / reference.RUNS, overwrite=True)
     sets = sets or test_sets(size)
+    store = Store()
     if workers or scheduler:
         try:
-            from gvstudy import cluster
+            from gvstudy.study import cluster
         except ImportError as error:
             raise ValueError(f"{error}; install gvstudy[cluster]") from error
-        cluster.compute(list(runs), sets, scheduler=scheduler or "", workers=workers or 0)
-    rows = results(runs, sets)
+        cluster.compute(store, list(runs), sets, scheduler=scheduler or "", workers=workers or 0)
+    rows = store.results(list(runs), sets)
     if out:
-        diverged = set(rows.loc[rows["psnr_y"].isna(), "run"])
-        shown = entries(run for run in runs if is_shown(run)).items()
-        models = {e.name: trained(run).model for run, e in shown if e.name not in diverged}
-        reference.save(out, rows, reference.origins(runs), models)
+        reference.save(out, store, runs, rows)
     click.echo(f"{rows['run'].nunique()} runs, {len(rows)} rows{f' in {out}' if out else ''}")
 
 
-def _prepare(path: Path, overwrite: bool) -> None:
-    """Find out whether a file can be written before anything is computed for it."""
+def _check_writable(path: Path, overwrite: bool) -> None:
+    """Raise ValueError or OSError, before anything is computed, if a file can't be written."""
     if path.exists() and not overwrite:
-        raise ValueError(f"{path} is there already; give --overwrite to replace it")
+        raise ValueError(f"{path} exists already; use --overwrite to replace it")
     path.parent.mkdir(parents=True, exist_ok=True)
     TemporaryFile(dir=path.parent).close()

@@ -1,8 +1,8 @@
-"""How close is SR to HR? One row an image, with the columns of both protocols.
+"""How close is SR to HR? One row per image, with the columns of two protocols.
 
-*standard*, the field's: SR clamped and rounded to 8 bits, luma, `scale` border pixels cut.
-*paper*, as the authors' script measures: PSNR over RGB as the model gave it, no border cut; SSIM on
-luma with 2 pixels cut. The two never share a column.
+*standard*, the field's: SR clamped and rounded to 8 bits, luma, `scale` border pixels cropped.
+*paper*, as the authors' script measures: PSNR over RGB on the model's raw output, no border
+cropped; SSIM on luma with 2 pixels cropped. The two protocols never share a column.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,44 +14,49 @@ from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from gvstudy.gradients import variance_scores
+from gvstudy.gradients import variance_metrics
 from gvstudy.images import (
     SCALES,
     as_saved,
-    check_picture,
     crop_to_multiple,
     make_lr,
     to_float,
     to_grey,
     to_luma,
 )
+from gvstudy.validation import check_choice, check_picture
 
-PATCH_SIZE = 8  # of every variance that is measured, whatever the training used
-SMALLEST_SIDE = 16  # pixels of HR: SSIM's 11x11 window and a whole patch, borders cut
+PATCH_SIZE = 8  # of every measured variance, whatever the training used
+SMALLEST_SIDE = 16  # of HR in pixels; leaves room for SSIM's 11x11 window and for a whole patch
 METRICS = {
-    "psnr_y": "standard PSNR on luma, dB",
-    "ssim_y": "standard SSIM on luma",
-    "psnr_rgb": "paper's PSNR over RGB, dB",
-    "ssim_paper": "paper's SSIM on luma",
-    "variance_ratio": "gradient variance, mean of SR / mean of HR",
-    "log_variance_ratio": "median over patches of log(SR / HR) gradient variance",
-    "variance_distance": "RMS distance of the gradient variance maps",
+    "psnr_y": "standard protocol: PSNR on luma, dB",
+    "ssim_y": "standard protocol: SSIM on luma",
+    "psnr_rgb": "paper's protocol: PSNR over RGB, dB",
+    "ssim_paper": "paper's protocol: SSIM on luma",
+    "variance_ratio": "gradient variance: mean of SR / mean of HR",
+    "log_variance_ratio": "gradient variance: median over patches of log(SR / HR)",
+    "variance_distance": "gradient variance: RMS difference of the variance maps",
 }
 
 
 def psnr(ours: Tensor, real: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of tensors with values in [0, 1]; infinite where equal."""
+    """Peak signal-to-noise ratio in dB of tensors with values in [0, 1]; infinite if equal."""
     error = float((ours.double() - real.double()).square().mean())
     return float("inf") if error == 0 else -10 * float(np.log10(error))
 
 
 def psnr_y(saved: Tensor, hr: Tensor, scale: int) -> float:
-    """The standard protocol's PSNR in dB of an SR image as saved against its HR picture (uint8)."""
-    return psnr(*(cut(brightness(hr)(images), scale) for images in (saved, to_float(hr))))
+    """PSNR in dB by the standard protocol.
+
+    `saved` is SR after rounding to 8 bits, (1, 3, H, W) in [0, 1]; `hr` is the HR picture, uint8
+    (C, H, W).
+    """
+    to_channel = brightness(hr)
+    return psnr(*(crop_border(to_channel(images), scale) for images in (saved, to_float(hr))))
 
 
 def ssim(ours: Tensor, real: Tensor) -> float:
-    """SSIM of two (1, 1, H, W) tensors in [0, 1]: 11x11 gaussian window, sigma 1.5 (Wang 2004)."""
+    """SSIM of two (1, 1, H, W) tensors in [0, 1]: 11x11 Gaussian window, sigma 1.5 (Wang 2004)."""
     return float(
         structural_similarity(
             ours.squeeze().double().numpy(),
@@ -66,7 +71,11 @@ def ssim(ours: Tensor, real: Tensor) -> float:
 
 @torch.no_grad()
 def super_resolve(model: nn.Module, lr: Tensor) -> Tensor:
-    """The model's SR image (1, 3, s*h, s*w), float as the model gave it, of an LR picture."""
+    """Enlarge an LR picture, uint8 (C, h, w), to an SR image (1, 3, s*h, s*w) on the CPU.
+
+    SR is the model's raw output, neither clamped nor rounded. The model runs in evaluation mode on
+    its own device and returns to its former mode afterwards.
+    """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     training = model.training
     try:
@@ -76,29 +85,30 @@ def super_resolve(model: nn.Module, lr: Tensor) -> Tensor:
 
 
 def measure(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
-    """The metrics of one SR image (1, 3, H, W), as the model gave it, against its HR picture.
+    """The `METRICS` of one SR image (1, 3, H, W), the model's raw output, against HR.
 
-    `hr` is uint8 (C, H, W); a grey one is scored on its own values, as the field's scripts do.
-    Variances are measured on SR as it would be saved: clamped and rounded to 8 bits. An SR that
-    isn't finite throughout has NaN for every metric. Raises ValueError for an HR that is too small
-    or no picture.
+    `hr` is a picture, uint8 (C, H, W); a grey one is scored on its own values, as in the field's
+    scripts. Variances are measured on SR as it would be saved: clamped and rounded to 8 bits. If
+    any value of SR isn't finite, every metric is NaN. Raises ValueError if HR is not a picture or
+    is too small.
     """
     check_picture(hr)
     if min(hr.shape[-2:]) < SMALLEST_SIDE:
         raise ValueError(
             f"HR of {hr.shape[-2]}x{hr.shape[-1]} pixels is too small to measure; "
-            f"allowed: {SMALLEST_SIDE} and more each way"
+            f"both sides need at least {SMALLEST_SIDE}"
         )
     if not sr.isfinite().all():
         return dict.fromkeys(METRICS, float("nan"))
     real, saved = to_float(hr), as_saved(sr)
-    ours_y, real_y = (cut(brightness(hr)(images), scale) for images in (saved, real))
+    to_channel = brightness(hr)
+    ours_y, real_y = (crop_border(to_channel(images), scale) for images in (saved, real))
     return {
         "psnr_y": psnr(ours_y, real_y),
         "ssim_y": ssim(ours_y, real_y),
         "psnr_rgb": psnr(sr, real),
-        "ssim_paper": ssim(cut(to_luma(sr), 2), cut(to_luma(real), 2)),
-        **variance_scores(saved, real, PATCH_SIZE),
+        "ssim_paper": ssim(crop_border(to_luma(sr), 2), crop_border(to_luma(real), 2)),
+        **variance_metrics(saved, real, PATCH_SIZE),
     }
 
 
@@ -110,18 +120,18 @@ def evaluate(
     downsample: str = "bicubic",
     progress: bool = False,
 ) -> pd.DataFrame:
-    """One row an image: `image`, `scale`, and the columns of `METRICS`.
+    """Measure a model on pictures: one row per image, with `image`, `scale` and the `METRICS`.
 
     Args:
-        model: LR (1, 3, h, w) to SR (1, 3, s*h, s*w), in [0, 1].
-        pictures: HR pictures by name, uint8 (C, H, W); cut to a multiple of `scale`.
+        model: LR (1, 3, h, w) to SR (1, 3, s*h, s*w), values in [0, 1].
+        pictures: HR pictures by name, uint8 (C, H, W); cropped to a multiple of `scale`.
+        scale: 2, 3 or 4.
         downsample: the kernel that makes the 8-bit LR image.
         progress: show a progress bar.
 
-    Raises ValueError for an unknown scale, and for pictures as `measure` does.
+    Raises ValueError for an unknown scale, and for pictures that `measure` refuses.
     """
-    if scale not in SCALES:
-        raise ValueError(f"unknown scale {scale}; known: {', '.join(map(str, SCALES))}")
+    check_choice("scale", scale, SCALES)
     rows = []
     for name, picture in tqdm(pictures.items(), "measuring", leave=False, disable=not progress):
         check_picture(picture)
@@ -131,18 +141,20 @@ def evaluate(
     return pd.DataFrame(rows)
 
 
-def cut(images: Tensor, border: int) -> Tensor:
-    """(..., H, W) without `border` pixels on every side; `border` is 1 or more."""
+def crop_border(images: Tensor, border: int) -> Tensor:
+    """Images (..., H, W) without `border` pixels on every side; `border` is at least 1."""
     return images[..., border:-border, border:-border]
 
 
 def brightness(hr: Tensor) -> Callable[[Tensor], Tensor]:
-    """What turns image batches into the channel that a picture is scored on.
+    """The function from image batches (N, 3, H, W) to the channel on which HR is scored.
 
-    BT.601 luma, or a grey picture's own values, from 0 to 255, as the field's scripts do.
+    That is BT.601 luma for an RGB picture. A grey picture is scored on its own values, from 0 to
+    255, as in the field's scripts.
     """
     return to_luma if hr.shape[0] == 3 else _own_grey
 
 
 def _own_grey(images: Tensor) -> Tensor:
+    """The values of grey images: `to_grey` weights add up to a little less than 1."""
     return to_grey(images) / to_grey(torch.ones(1, 3, 1, 1))

@@ -1,241 +1,247 @@
-"""The gradient variance (GV) loss, as a function and a module; the same on standard deviations."""
+"""The gradient variance (GV) loss of Abrahamyan et al. (ICASSP 2022), and its sibling.
 
-from typing import Any
+Eq. 1 cuts the gradient maps of an image into patches of n x n pixels and takes each patch's
+variance v. Eq. 2 compares these variances between the super-resolved and the real image:
+
+    GV = mean((v_x(sr) - v_x(hr))^2) + mean((v_y(sr) - v_y(hr))^2)
+
+`gradient_deviation_loss` does the same with standard deviations. Both come as a function and as a
+module, and both are meant to be added, weighted, to a pixel loss: alone they can't see brightness
+or the sign of an edge.
+"""
+
+import math
+from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from gvstudy.gradients import (
-    check_images,
-    check_padding,
-    check_pair,
-    patch_grid,
-    variance_maps,
-)
-from gvstudy.images import GREY_WEIGHTS
+from gvstudy import _fused
+from gvstudy.gradients import PADDINGS, patch_grid, variance_maps
+from gvstudy.validation import check_choice, check_images, check_integer
 
 REDUCTIONS = ("mean", "sum", "none")
-_RANGE_SLACK = 1e-3  # what interpolation or half precision may add to [0, 1]
+UNIT_RANGE = (0.0, 1.0)
+FLOOR = 1e-6  # added to a variance before its root, whose slope at zero is infinite
+_SLACK = 1e-3  # share of the range by which interpolation or half precision may leave it
 
 
 def gradient_variance_loss(
     sr: Tensor,
-    hr: Tensor,
+    hr: Tensor | None = None,
     patch_size: int = 8,
     padding: str = "zeros",
     reduction: str = "mean",
+    *,
+    criterion: str = "squared",
+    value_range: tuple[float, float] = UNIT_RANGE,
+    hr_maps: Tensor | None = None,
 ) -> Tensor:
-    """Squared distance between the patch variances of SR's and HR's gradient maps.
+    """Distance between the patch variances of SR's and HR's gradient maps (Eq. 2).
 
-    Eq. 2 of Abrahamyan et al. (ICASSP 2022), with the mean of squares of the authors' code:
-    mean((v_x(sr) - v_x(hr))^2) + mean((v_y(sr) - v_y(hr))^2), v as in Eq. 1.
+    The defaults are those of the authors' code, which takes the mean of squares where the paper
+    writes a norm.
 
     Args:
-        sr: (N, C, H, W), C = 1 or 3, floating point, meant for [0, 1] (it may overshoot).
-        hr: the same shape, within [0, 1]. It is a constant: no gradient flows into it. Where the
-            same HR comes again and again, give `variance_maps(hr, patch_size, padding)` instead,
-            (N, 2, rows, columns), and it is worked out once.
-        patch_size: side n of the patches, in pixels; 2 to the shorter side of the gradient map.
+        sr: (N, C, H, W), C = 1 or 3, floating point. It may overshoot the value range.
+        hr: the same shape, within the value range. It is a constant and gets no gradient.
+        patch_size: side n of the patches, pixels; from 2 to the gradient map's shorter side.
         padding: "zeros" as the authors do it; "valid" leaves out pixels whose Sobel window crosses
-            the border (the map is then two pixels smaller each way).
-        reduction: "mean" as above; "sum" adds all squared differences of x and y; "none" gives
-            them as (N, 2, rows, columns), x first.
+            the border, so the gradient map is two pixels smaller each way.
+        reduction: "mean" averages over patches and adds x and y, as in Eq. 2; "sum" adds
+            everything; "none" returns (N, 2, rows, columns), x first.
+        criterion: the distance of two variances: "squared" as the authors do it, "l1", or
+            "charbonnier", which is sqrt(difference^2 + 1e-12).
+        value_range: the values of black and white. Images are brought to [0, 1] first, because the
+            squared loss grows with the fourth power of the range.
+        hr_maps: `variance_maps(hr, patch_size, padding)` of an HR in [0, 1], in place of `hr`. It
+            saves time where the same HR comes again and again.
 
-    Half precision is computed in float32. The loss grows with the fourth power of the value range,
-    so an HR outside [0, 1] raises ValueError (not looked at inside torch.compile), as do other
-    shapes, types and names. The gradient can't be differentiated again.
+    Half precision is computed in float32. The gradient can't be differentiated again.
+
+    Raises:
+        ValueError: for other shapes, types and names, an empty or reversed value range, and an HR
+            outside the range (not checked inside `torch.compile`).
     """
-    _check_options(patch_size, padding, reduction)
-    if hr.dim() == 4 and hr.shape[1] != 2:
-        _check_range(hr)
-    return _loss(sr, hr, patch_size, padding, reduction)
+    _check_options(patch_size, padding, reduction, criterion, value_range)
+    _check_range(hr, value_range)
+    v_sr, v_hr = _variances(sr, hr, hr_maps, patch_size, padding, value_range)
+    return _distance(v_sr, v_hr, criterion, reduction)
 
 
 def gradient_deviation_loss(
-    sr: Tensor, hr: Tensor, patch_size: int = 8, padding: str = "zeros"
+    sr: Tensor,
+    hr: Tensor | None = None,
+    patch_size: int = 8,
+    padding: str = "zeros",
+    reduction: str = "mean",
+    *,
+    criterion: str = "squared",
+    value_range: tuple[float, float] = UNIT_RANGE,
+    hr_maps: Tensor | None = None,
 ) -> Tensor:
-    """GV on standard deviations: 2 mean((s(sr) - s(hr))^2), s = sqrt(variance maps + 1e-6).
+    """Distance between the patch standard deviations of SR's and HR's gradient maps.
 
-    Not the paper's; beside L2 it brings nearly GV's variance for less PSNR (notebook 07, 7.9). It
-    grows with the square of the value range, as L2 does. Arguments and errors as in
-    `gradient_variance_loss`, but that HR is always given as images, whose range isn't looked at,
-    and that the mean is the only reduction.
+    This is `gradient_variance_loss` with s = sqrt(v + 1e-6) in place of v; it is not in the paper.
+    It grows with the square of the value range, as L2 does. In this study it brings nearly GV's
+    gradient variance for less PSNR (notebook 07). Arguments, shapes (N, C, H, W) and errors
+    (Raises ValueError) are those of `gradient_variance_loss`; `hr_maps` are variances here, too.
     """
-    _check_options(patch_size, padding, "mean")
-    check_pair(sr, hr)
-    ours, real = ((maps + 1e-6).sqrt() for maps in _maps(patch_size, padding, sr, hr.detach()))
-    return 2 * nn.functional.mse_loss(ours, real)
+    _check_options(patch_size, padding, reduction, criterion, value_range)
+    _check_range(hr, value_range)
+    v_sr, v_hr = _variances(sr, hr, hr_maps, patch_size, padding, value_range)
+    return _distance(_deviation(v_sr), _deviation(v_hr), criterion, reduction)
 
 
 class GradientVarianceLoss(nn.Module):
-    """`gradient_variance_loss` as a module: `loss(sr, hr)`.
+    """`gradient_variance_loss` as a module: `loss(sr, hr)` or `loss(sr, hr_maps=maps)`.
 
-    Add it, weighted, to a pixel loss; alone it can't see brightness or the sign of an edge. The
-    range of HR is looked at in the first batch only, because a GPU would have to stop for it.
+    Images are (N, C, H, W) with C = 1 or 3; the arguments are those of the function. The range of
+    HR is checked in the first batch only, because a GPU has to stop for it. Raises ValueError for
+    bad options at once, and for bad images when it is called.
     """
 
-    def __init__(self, patch_size: int = 8, padding: str = "zeros", reduction: str = "mean"):
+    def __init__(
+        self,
+        patch_size: int = 8,
+        padding: str = "zeros",
+        reduction: str = "mean",
+        *,
+        criterion: str = "squared",
+        value_range: tuple[float, float] = UNIT_RANGE,
+    ):
         super().__init__()
-        _check_options(patch_size, padding, reduction)
+        _check_options(patch_size, padding, reduction, criterion, value_range)
         self.patch_size, self.padding, self.reduction = patch_size, padding, reduction
-        self._checked = False
+        self.criterion, self.value_range = criterion, value_range
+        self._range_checked = False
 
-    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
-        if self._checked or torch.compiler.is_compiling():
-            return _loss(sr, hr, self.patch_size, self.padding, self.reduction)
-        value = gradient_variance_loss(sr, hr, self.patch_size, self.padding, self.reduction)
-        self._checked = True
-        return value
+    def forward(
+        self, sr: Tensor, hr: Tensor | None = None, *, hr_maps: Tensor | None = None
+    ) -> Tensor:
+        if not (self._range_checked or torch.compiler.is_compiling()):
+            _check_range(hr, self.value_range)
+            self._range_checked = hr is not None
+        maps = _variances(sr, hr, hr_maps, self.patch_size, self.padding, self.value_range)
+        return self._compare(*maps)
+
+    def _compare(self, v_sr: Tensor, v_hr: Tensor) -> Tensor:
+        return _distance(v_sr, v_hr, self.criterion, self.reduction)
 
     def extra_repr(self) -> str:
-        return (
-            f"patch_size={self.patch_size}, padding={self.padding!r}, reduction={self.reduction!r}"
-        )
+        names = ("patch_size", "padding", "reduction", "criterion", "value_range")
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
 
-class _VarianceMaps(torch.autograd.Function):
-    """`gradients.variance_maps` of SR and of other images at once, the backward by hand.
+class GradientDeviationLoss(GradientVarianceLoss):
+    """`gradient_deviation_loss` as a module: `loss(sr, hr)` or `loss(sr, hr_maps=maps)`.
 
-    With D the difference g[i+1] - g[i-1], S the sum g[i-1] + 2 g[i] + g[i+1], and w the weights
-    of grey, forward is
-
-        g = sum_c w_c image_c,  G_x = D_x S_y g,  G_y = D_y S_x g,  v = sum (G - mean)^2 / (n^2 - 1)
-
-    and backward, since the centred G sums to nought within its patch, so that the mean's own
-    derivative falls away, and since on maps framed with noughts S is its own transpose and D
-    minus its own,
-
-        dL/dG = dL/dv * 2 (G - mean) / (n^2 - 1)
-        dL/dg = -(D_x S_y dL/dG_x + D_y S_x dL/dG_y),  dL/dimage_c = w_c dL/dg
-
-    What takes time is memory traffic and fresh memory, so buffers are written in place and reused.
+    Images (N, C, H, W), arguments and errors (Raises ValueError) are those of
+    `GradientVarianceLoss`.
     """
 
-    @staticmethod
-    def forward(ctx: Any, n: int, border: int, sr: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-        batch, channels, height, width = sr.shape
-        count = batch * (1 + len(others))
-        rows, columns = (height + 2 * border - 2) // n, (width + 2 * border - 2) // n
-        dtype = torch.promote_types(sr.dtype, torch.float32)
-        grey = sr.new_zeros((count, height + 2 * border, width + 2 * border), dtype=dtype)
-        inner = grey[:, border : border + height, border : border + width]
-        for part, images in zip(inner.split(batch), (sr, *others), strict=True):
-            for channel, weight in enumerate(_weights(channels)):
-                part.add_(images[:, channel], alpha=weight)
-
-        grey = grey[:, : rows * n + 2, : columns * n + 2]
-        maps = grey.new_empty((count, 2, rows * n, columns * n))
-        buffer = _smooth_y(grey)
-        torch.sub(buffer[..., 2:], buffer[..., :-2], out=maps[:, 0])
-        torch.sub(grey[:, 2:], grey[:, :-2], out=buffer)
-        torch.add(buffer[..., 2:], buffer[..., :-2], out=maps[:, 1])
-        maps[:, 1].add_(buffer[..., 1:-1], alpha=2)
-        del buffer, grey
-
-        patches = maps.view(count, 2, rows, n, columns * n)  # a patch's columns lie side by side
-        sums = patches.sum(3)
-        patches.sub_(_widen(sums.view(count, 2, rows, columns, n).sum(-1), n), alpha=1 / n**2)
-        torch.sum(patches[:batch].square(), 3, out=sums[:batch])  # backward needs SR's patches
-        torch.sum(patches[batch:].square_(), 3, out=sums[batch:])
-        variances = sums.view(count, 2, rows, columns, n).sum(-1).div_(n * n - 1).split(batch)
-        ctx.save_for_backward(patches[:batch])
-        ctx.n, ctx.border, ctx.shape, ctx.dtype = n, border, sr.shape, sr.dtype
-        ctx.last = sr.is_contiguous(memory_format=torch.channels_last) and not sr.is_contiguous()
-        ctx.mark_non_differentiable(*variances[1:])
-        return tuple(variances)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, slope: Tensor, *_: Any) -> tuple[Any, ...]:
-        (patches,), n, border = ctx.saved_tensors, ctx.n, ctx.border
-        batch, channels, height, width = ctx.shape
-        rows, columns = slope.shape[-2:]
-        framed = patches.new_zeros((batch, 2, rows * n + 4, columns * n + 4))
-        inner = framed[..., 2:-2, 2:-2].unflatten(2, (rows, n))
-        torch.mul(patches, _widen(slope, n), out=inner)
-        x, y = framed[:, 0], framed[:, 1]
-        buffer = _smooth_y(x)
-        grey = buffer[..., 2:] - buffer[..., :-2]
-        torch.sub(y[:, 2:], y[:, :-2], out=buffer)
-        grey.add_(buffer[..., 2:]).add_(buffer[..., :-2]).add_(buffer[..., 1:-1], alpha=2)
-
-        grey = grey[:, border : border + height, border : border + width]
-        layout = torch.channels_last if ctx.last else torch.contiguous_format
-        to_sr = torch.empty(ctx.shape, dtype=ctx.dtype, device=grey.device, memory_format=layout)
-        if grey.shape[1:] != (height, width):
-            to_sr.zero_()  # pixels beyond the last whole patch
-        for channel, weight in enumerate(_weights(channels)):
-            whole = to_sr[:, channel, : grey.shape[1], : grey.shape[2]]
-            torch.mul(grey, -2 / (n * n - 1) * weight, out=whole)
-        return None, None, to_sr, *(None for _ in ctx.needs_input_grad[3:])
+    def _compare(self, v_sr: Tensor, v_hr: Tensor) -> Tensor:
+        return super()._compare(_deviation(v_sr), _deviation(v_hr))
 
 
-def _loss(sr: Tensor, hr: Tensor, patch_size: int, padding: str, reduction: str) -> Tensor:
-    if hr.dim() == 4 and hr.shape[1] == 2:
-        ours, real = _given_maps(sr, hr, patch_size, padding)
-    else:
-        check_pair(sr, hr)
-        ours, real = _maps(patch_size, padding, sr, hr.detach())
+def charbonnier_loss(sr: Tensor, hr: Tensor, reduction: str = "mean") -> Tensor:
+    """sqrt((sr - hr)^2 + 1e-12): L1 with a round bottom, so that its slope at zero is zero."""
+    distance = ((sr - hr).square() + 1e-12).sqrt()
     if reduction == "none":
-        return (ours - real) ** 2
-    # The maps of x and y have the same size, so the sum of their means is twice the common mean.
-    total = nn.functional.mse_loss(ours, real, reduction=reduction)
-    return 2 * total if reduction == "mean" else total
+        return distance
+    return distance.mean() if reduction == "mean" else distance.sum()
 
 
-def _maps(n: int, padding: str, *images: Tensor) -> tuple[Tensor, ...]:
-    """The variance maps of each batch, in float32 at least; the first one carries a gradient."""
-    height, width = images[0].shape[-2:]
-    border = 1 if padding == "zeros" else 0
-    patch_grid(height + 2 * border - 2, width + 2 * border - 2, n)
-    if torch.compiler.is_compiling():  # the compiler fuses the plain version by itself
-        return tuple(variance_maps(_at_least_float32(batch), n, padding) for batch in images)
-    maps: tuple[Tensor, ...] = _VarianceMaps.apply(n, border, *images)
-    return maps
+CRITERIA: dict[str, Callable[..., Tensor]] = {
+    "squared": F.mse_loss,
+    "l1": F.l1_loss,
+    "charbonnier": charbonnier_loss,
+}
 
 
-def _given_maps(sr: Tensor, maps: Tensor, n: int, padding: str) -> tuple[Tensor, Tensor]:
-    check_images(sr)
-    (ours,) = _maps(n, padding, sr)
-    if ours.shape != maps.shape:
+def _variances(
+    sr: Tensor,
+    hr: Tensor | None,
+    hr_maps: Tensor | None,
+    n: int,
+    padding: str,
+    value_range: tuple[float, float],
+) -> tuple[Tensor, Tensor]:
+    """Eq. 1: the variance maps of SR, with a gradient, and of HR, without."""
+    if (hr is None) == (hr_maps is None):
         raise ValueError(
-            f"the variance maps given for HR have the shape {tuple(maps.shape)}, SR's have "
-            f"{tuple(ours.shape)} (patch_size {n}, padding {padding})"
+            "expected one of hr and hr_maps, got " + ("none" if hr is None else "both")
         )
-    return ours, maps.detach()
+    batches = [sr] if hr is None else [sr, hr.detach()]
+    check_images(*batches)
+    border = 1 if padding == "zeros" else 0
+    height, width = (side + 2 * border - 2 for side in sr.shape[-2:])
+    patch_grid(height, width, n)
+    if value_range != UNIT_RANGE:
+        batches = [_to_unit_range(images, value_range) for images in batches]
+    if torch.compiler.is_compiling():  # the compiler fuses the plain version by itself
+        maps = [variance_maps(_at_least_float32(images), n, padding) for images in batches]
+    else:
+        maps = list(_fused.variance_maps(n, border, *batches))
+    if hr_maps is not None:
+        maps.append(hr_maps.detach())
+        if maps[0].shape != hr_maps.shape:
+            raise ValueError(
+                f"hr_maps have the shape {tuple(hr_maps.shape)}, SR's maps have "
+                f"{tuple(maps[0].shape)} (patch_size {n}, padding {padding!r})"
+            )
+    v_sr, v_hr = maps
+    return v_sr, v_hr
 
 
-def _weights(channels: int) -> tuple[float, ...]:
-    return GREY_WEIGHTS if channels == 3 else (1.0,)
+def _distance(ours: Tensor, real: Tensor, criterion: str, reduction: str) -> Tensor:
+    """Eq. 2: the distance of two pairs of maps (N, 2, rows, columns)."""
+    distance = CRITERIA[criterion](ours, real, reduction=reduction)
+    # The maps of x and y have the same size, so the sum of their means is twice the common mean.
+    return 2 * distance if reduction == "mean" else distance
 
 
-def _smooth_y(maps: Tensor) -> Tensor:
-    """S_y: each row plus twice the next plus the one after it."""
-    return torch.add(maps[:, :-2], maps[:, 2:]).add_(maps[:, 1:-1], alpha=2)
+def _deviation(variances: Tensor) -> Tensor:
+    return (variances + FLOOR).sqrt()
 
 
-def _widen(per_patch: Tensor, n: int) -> Tensor:
-    """(N, 2, rows, columns) to (N, 2, rows, 1, columns * n), to meet the pixels of the patches."""
-    return per_patch.unsqueeze(-1).expand(-1, -1, -1, -1, n).flatten(3).unsqueeze(3)
+def _to_unit_range(images: Tensor, value_range: tuple[float, float]) -> Tensor:
+    low, high = value_range
+    return (_at_least_float32(images) - low) / (high - low)
 
 
 def _at_least_float32(images: Tensor) -> Tensor:
     return images.to(torch.promote_types(images.dtype, torch.float32))
 
 
-def _check_options(patch_size: int, padding: str, reduction: str) -> None:
-    check_padding(padding)
-    if not isinstance(patch_size, int) or patch_size < 2:
-        raise ValueError(f"patch_size {patch_size!r} is not allowed; whole numbers from 2 are")
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"unknown reduction {reduction!r}; known: {', '.join(REDUCTIONS)}")
+def _check_options(
+    patch_size: int,
+    padding: str,
+    reduction: str,
+    criterion: str,
+    value_range: tuple[float, float],
+) -> None:
+    check_integer("patch_size", patch_size, 2)
+    check_choice("padding", padding, PADDINGS)
+    check_choice("reduction", reduction, REDUCTIONS)
+    check_choice("criterion", criterion, CRITERIA)
+    pair = isinstance(value_range, tuple | list) and len(value_range) == 2
+    if not (pair and -math.inf < value_range[0] < value_range[1] < math.inf):
+        raise ValueError(
+            f"value_range {value_range} is not allowed; (low, high) with low below high is, "
+            f"such as (0, 1), (-1, 1) or (0, 255)"
+        )
 
 
-def _check_range(hr: Tensor) -> None:
-    check_images(hr)
-    if torch.compiler.is_compiling():
+def _check_range(hr: Tensor | None, value_range: tuple[float, float]) -> None:
+    if hr is None or torch.compiler.is_compiling():
         return
+    check_images(hr)
     low, high = (float(value) for value in hr.detach().aminmax())
-    if not (low >= -_RANGE_SLACK and high <= 1 + _RANGE_SLACK):  # NaN is refused too
-        raise ValueError(f"HR values lie in [{low:.4g}, {high:.4g}]; expected [0, 1]")
+    slack = _SLACK * (value_range[1] - value_range[0])
+    if not (low >= value_range[0] - slack and high <= value_range[1] + slack):  # NaN included
+        raise ValueError(
+            f"HR values are in [{low:.4g}, {high:.4g}]; expected "
+            f"[{value_range[0]:g}, {value_range[1]:g}], or another value_range"
+        )

@@ -1,6 +1,12 @@
-"""The pixel losses, total variation and GV, composed by name."""
+"""Pixel losses and regularisers, combined by name: "l2", "l1+gv", or one of your own.
 
+A loss is a function of SR and HR, both (N, C, H, W) with values in [0, 1]. A *pixel loss* may be
+used alone; a *regulariser* is weighted and added to one.
+"""
+
+import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -8,28 +14,142 @@ import torch.nn.functional as F
 from kornia.losses import ssim_loss, total_variation
 from torch import Tensor, nn
 
-from gvstudy.gradient_variance import GradientVarianceLoss, gradient_deviation_loss
+from gvstudy._source import Source, accepted, check_entry
+from gvstudy.gradient_variance import GradientDeviationLoss, GradientVarianceLoss
+from gvstudy.gradients import gradient_maps, variance_maps
 
-Loss = Callable[[Tensor, Tensor], Tensor]  # of SR and HR, both (N, C, H, W)
+PATCH_OPTIONS = ("patch_size", "padding")
 
 
 class ComposedLoss(nn.Module):
     """A pixel loss, alone or with a weighted regulariser; made by `build_loss`."""
 
-    def __init__(self, name: str, regulariser: Loss | None = None, weight: float = 0.0):
+    def __init__(self, losses: dict[str, Callable[[Tensor, Tensor], Tensor]], weight: float = 1.0):
         super().__init__()
-        self.pixel, _, self.added = name.partition("+")
-        self.regulariser, self.weight = regulariser, weight
+        self.losses, self.weight = losses, weight
 
     def terms(self, sr: Tensor, hr: Tensor) -> dict[str, Tensor]:
-        """The summands by name, weights applied; the loss is their sum."""
-        values = {self.pixel: PIXEL_LOSSES[self.pixel](sr, hr)}
-        if self.regulariser:
-            values[self.added] = self.weight * self.regulariser(sr, hr)
-        return values
+        """The summands by name, the pixel loss first, weights applied; the loss is their sum."""
+        # The order of evaluation is the order in which autograd adds up, so it is part of a run.
+        values = {name: loss(sr, hr) for name, loss in self.losses.items()}
+        _, *added = values
+        return values | {name: self.weight * values[name] for name in added}
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         return torch.stack(list(self.terms(sr, hr).values())).sum()
+
+
+def ssim_distance(sr: Tensor, hr: Tensor) -> Tensor:
+    """1 - SSIM, with 11 x 11 windows (Wang et al., 2004)."""
+    return 2 * ssim_loss(sr, hr, window_size=11)  # the library halves it
+
+
+def total_variation_penalty(sr: Tensor, _hr: Tensor) -> Tensor:
+    """Total variation: the mean absolute difference of neighbours, down plus across."""
+    return total_variation(sr, reduction="mean").mean()
+
+
+def squared_total_variation(sr: Tensor, _hr: Tensor) -> Tensor:
+    """The authors' TV: squared differences of neighbours, summed over the whole batch."""
+    down, across = sr.diff(dim=-2), sr.diff(dim=-1)
+    return down.square().sum() + across.square().sum()
+
+
+def gradient_map_distance(sr: Tensor, hr: Tensor, padding: str = "zeros") -> Tensor:
+    """The squared distance of the gradient maps themselves, x and y added."""
+    pairs = zip(gradient_maps(sr, padding), gradient_maps(hr, padding), strict=True)
+    return sum((F.mse_loss(ours, real) for ours, real in pairs), start=sr.new_zeros(()))
+
+
+def variance_norm(sr: Tensor, hr: Tensor, patch_size: int = 8, padding: str = "zeros") -> Tensor:
+    """Eq. 2 to the letter: the norm of the difference of the variance maps, x and y added.
+
+    The norm is taken for each image, and averaged over the batch.
+    """
+    difference = variance_maps(sr, patch_size, padding) - variance_maps(hr, patch_size, padding)
+    return difference.flatten(2).norm(dim=2).mean(0).sum()
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss as it is registered.
+
+    `code` is a function of SR and HR, or a class whose instances are; either may take `patch_size`
+    and `padding`. `weight` names the field of a run that weighs it as a regulariser, `options` the
+    fields that belong to the description of a run with this loss.
+    """
+
+    code: Callable[..., Tensor] | type[nn.Module]
+    options: tuple[str, ...] = PATCH_OPTIONS
+    weight: str = "gv_weight"
+    source: Source | None = None  # of a loss from outside the package
+
+    def bind(self, patch_size: int, padding: str) -> Callable[[Tensor, Tensor], Tensor]:
+        """The loss as a function of SR and HR alone."""
+        options = accepted(self.code, {"patch_size": patch_size, "padding": padding})
+        return (
+            self.code(**options) if isinstance(self.code, type) else partial(self.code, **options)
+        )
+
+
+PIXEL_LOSSES = {
+    "l2": Loss(F.mse_loss, options=()),
+    "l1": Loss(F.l1_loss, options=()),
+    "ssim": Loss(ssim_distance, options=()),
+}
+REGULARISERS = {
+    "tv": Loss(total_variation_penalty, options=(), weight="tv_weight"),
+    "tv2": Loss(squared_total_variation, options=(), weight="tv_weight"),
+    "gv": Loss(GradientVarianceLoss),
+    "deviation": Loss(GradientDeviationLoss),
+    "maps": Loss(gradient_map_distance),  # has no patches, but reference runs are named with them
+    "norm": Loss(variance_norm),
+}
+
+
+def register_loss(name: str, loss: Callable[..., Tensor], *, version: str = "") -> None:
+    """Give a loss of your own a name, so that "l2+NAME" and "NAME" work wherever a loss is named.
+
+    Args:
+        name: letters, digits, "-" and "_".
+        loss: a function of SR and HR, both (N, C, H, W) in [0, 1], that returns a scalar tensor. It
+            may also take `patch_size` and `padding`; the run's values are passed then. A class
+            whose instances are such functions will do as well.
+        version: a name for this version of the code. It is needed only where the source can't be
+            read; otherwise a run is identified by the source itself, so an edit is another run.
+
+    Raises:
+        ValueError: for a name that is malformed or taken, for what isn't callable with SR and HR,
+            and for a source that can't be read.
+    """
+    known = PIXEL_LOSSES | REGULARISERS
+    check_entry("loss", name, loss, {other: entry.source for other, entry in known.items()})
+    options = tuple(accepted(loss, dict.fromkeys(PATCH_OPTIONS)))
+    if not isinstance(loss, type):
+        try:
+            inspect.signature(loss).bind("sr", "hr", **dict.fromkeys(options))
+        except TypeError:
+            raise ValueError(
+                f"loss {name!r} has the signature {inspect.signature(loss)}; expected (sr, hr), "
+                f"and patch_size and padding if it uses them"
+            ) from None
+    entry = Loss(loss, options, source=Source(loss, version))
+    Source(loss, version).digest()  # what can't be read is refused now, not after a training
+    PIXEL_LOSSES[name] = REGULARISERS[name] = entry
+
+
+def find_losses(name: str) -> dict[str, Loss]:
+    """The parts of a loss such as "l2+gv" by name, the pixel loss first.
+
+    Raises ValueError for an unknown loss.
+    """
+    pixel, plus, added = name.partition("+")
+    if pixel not in PIXEL_LOSSES or (plus and added not in REGULARISERS) or added == pixel:
+        raise ValueError(
+            f"unknown loss {name!r}; known: {', '.join(PIXEL_LOSSES)}, alone or with one of "
+            f"{', '.join('+' + regulariser for regulariser in REGULARISERS)}"
+        )
+    return {pixel: PIXEL_LOSSES[pixel]} | ({added: REGULARISERS[added]} if plus else {})
 
 
 def build_loss(
@@ -40,58 +160,19 @@ def build_loss(
     patch_size: int = 8,
     padding: str = "zeros",
 ) -> ComposedLoss:
-    """A loss by name: `l2`, `l1` or `ssim`, alone or with `+gv`, `+deviation`, `+tv` or `+tv2`.
+    """A loss by name: a pixel loss, alone or with a weighted regulariser.
 
-    `l2` is the mean of squares, `l1` the mean of absolute differences, `ssim` is 1 - SSIM. `tv` is
-    kornia's total variation (mean absolute difference of neighbours, down plus across) times
-    `tv_weight`; `tv2` is the authors' sum of squared differences over the whole batch times
-    `tv_weight` (theirs is 1e-8; divided by the number of values in the batch it is the weight per
-    pixel value). `gv` is `GradientVarianceLoss(patch_size, padding)` times `gv_weight`, and so are
-    `deviation`, the same on standard deviations, and whatever is entered in `REGULARISERS`.
-    Raises ValueError for an unknown name.
+    Pixel losses are `l2` (mean of squares), `l1` (mean of absolute differences) and `ssim` (1 -
+    SSIM). Regularisers with `gv_weight` are `+gv` (`GradientVarianceLoss`), `+deviation` (the same
+    on standard deviations), `+maps` (distance of the gradient maps), `+norm` (Eq. 2 to the letter)
+    and those of `register_loss`. With `tv_weight` there are `+tv` (mean absolute difference of
+    neighbours) and `+tv2` (the authors' sum of squared differences over the whole batch; their
+    weight is 1e-8).
+
+    The result is called with SR and HR, both (N, C, H, W) in [0, 1]; its `terms` are the summands
+    by name. `patch_size` is in pixels. Raises ValueError for an unknown name.
     """
-    check_loss(name)
-    pixel, _, added = name.partition("+")
-    if not added:
-        return ComposedLoss(pixel)
-    weight = tv_weight if is_tv(name) else gv_weight
-    return ComposedLoss(name, REGULARISERS[added](patch_size, padding), weight)
-
-
-def names() -> list[str]:
-    """The names of all losses."""
-    both = (f"{pixel}+{added}" for pixel in PIXEL_LOSSES for added in REGULARISERS)
-    return [*PIXEL_LOSSES, *both]
-
-
-def check_loss(name: str) -> None:
-    """Raise ValueError for an unknown loss."""
-    if name not in names():
-        raise ValueError(f"unknown loss {name!r}; known: {', '.join(names())}")
-
-
-def is_tv(name: str) -> bool:
-    """Whether a loss has `tv_weight`, not GV's weight, patches and padding."""
-    return name.partition("+")[2] in ("tv", "tv2")
-
-
-def structure_similarity(sr: Tensor, hr: Tensor) -> Tensor:
-    """1 - SSIM, with windows of 11 x 11."""
-    return 2 * ssim_loss(sr, hr, window_size=11)  # the library halves it
-
-
-def squared_total_variation(images: Tensor) -> Tensor:
-    """The authors' TV: squared differences of neighbours, summed over the batch (N, C, H, W)."""
-    down, across = images.diff(dim=-2), images.diff(dim=-1)
-    return down.square().sum() + across.square().sum()
-
-
-PIXEL_LOSSES: dict[str, Loss] = {"l2": F.mse_loss, "l1": F.l1_loss, "ssim": structure_similarity}
-# By name, what makes a regulariser for a patch size and a padding. One that is entered here is
-# a loss like the others, by its name: in a `Run`, in the store, in the results.
-REGULARISERS: dict[str, Callable[[int, str], Loss]] = {
-    "tv": lambda *_: lambda sr, _: total_variation(sr, reduction="mean").mean(),
-    "tv2": lambda *_: lambda sr, _: squared_total_variation(sr),
-    "gv": GradientVarianceLoss,
-    "deviation": lambda n, padding: partial(gradient_deviation_loss, patch_size=n, padding=padding),
-}
+    entries = find_losses(name)
+    weights = {"gv_weight": gv_weight, "tv_weight": tv_weight}
+    losses = {part: entry.bind(patch_size, padding) for part, entry in entries.items()}
+    return ComposedLoss(losses, weights[list(entries.values())[-1].weight])

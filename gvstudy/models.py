@@ -1,15 +1,19 @@
-"""VDSR, EDSR, ESPCN, and bicubic enlargement as a model: LR (N, 3, h, w) to SR (N, 3, s*h, s*w)."""
+"""VDSR, EDSR, ESPCN and plain interpolation: LR (N, 3, h, w) to SR (N, 3, s*h, s*w)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from gvstudy._source import Source, accepted, check_entry
 from gvstudy.images import KERNELS, SCALES, to_grey, upscale
+from gvstudy.validation import check_choice
 
-SIZES = ("paper", "reduced")
+MODEL_SIZES = ("paper", "reduced")
 CHANNELS = ("rgb", "rgb-to-grey", "luma")
-DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # mean RGB of DIV2K, which EDSR takes off its input
+DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # mean RGB of DIV2K, which EDSR subtracts from its input
 
 
 def _conv(inputs: int, outputs: int, kernel_size: int = 3, bias: bool = True) -> nn.Conv2d:
@@ -17,7 +21,7 @@ def _conv(inputs: int, outputs: int, kernel_size: int = 3, bias: bool = True) ->
 
 
 class Interpolation(nn.Module):
-    """Plain enlargement, the baseline of every comparison. It has no weights."""
+    """Plain interpolation, the baseline of every comparison. It has no weights."""
 
     def __init__(self, scale: int, upsample: str = "bicubic"):
         super().__init__()
@@ -30,8 +34,8 @@ class Interpolation(nn.Module):
 class VDSR(nn.Module):
     """A stack of 3x3 convolutions that corrects the enlarged image (Kim et al., CVPR 2016).
 
-    With `inputs` = 3 and `outputs` = 1, as in the GV authors' script, the one-channel correction
-    is added to all three channels. He initialisation; no biases, as in that script.
+    With `inputs` = 3 and `outputs` = 1, as in the GV authors' script, one correction is added to
+    all three channels. Initialised after He, without biases, as in that script.
     """
 
     def __init__(
@@ -59,7 +63,7 @@ class VDSR(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """EDSR's block: convolution, ReLU, convolution, and the way around them."""
+    """EDSR's block: convolution, ReLU, convolution, and a skip connection."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -124,9 +128,9 @@ class ESPCN(nn.Module):
 
 
 class OnLuma(nn.Module):
-    """Lets a one-channel model work on the brightness; the colours come from enlargement.
+    """Lets a one-channel model work on brightness, while interpolation adds the colours.
 
-    The difference between the model's grey image and the enlarged one is added to all channels.
+    The difference between the model's grey image and the interpolated one is added to all channels.
     """
 
     def __init__(self, model: "EDSR | ESPCN", upsample: str = "bicubic"):
@@ -146,45 +150,64 @@ def _vdsr(scale: int, size: str, channels: str, upsample: str) -> nn.Module:
 
 def _edsr(scale: int, size: str, channels: str, upsample: str) -> nn.Module:
     blocks, width = (16, 64) if size == "paper" else (4, 32)
-    if channels == "luma":
-        return OnLuma(EDSR(scale, blocks, width, channels=1), upsample)
-    return EDSR(scale, blocks, width)
+    return _in_channels(partial(EDSR, scale, blocks, width), channels, upsample)
 
 
 def _espcn(scale: int, size: str, channels: str, upsample: str) -> nn.Module:
     widths = (64, 32) if size == "paper" else (32, 16)
-    if channels == "luma":
-        return OnLuma(ESPCN(scale, widths, channels=1), upsample)
-    return ESPCN(scale, widths)
+    return _in_channels(partial(ESPCN, scale, widths), channels, upsample)
 
 
-def _bicubic(scale: int, size: str, channels: str, upsample: str) -> nn.Module:
-    return Interpolation(scale, upsample)
+def _in_channels(build: Callable[..., "EDSR | ESPCN"], channels: str, upsample: str) -> nn.Module:
+    return OnLuma(build(channels=1), upsample) if channels == "luma" else build(channels=3)
 
 
-# By name, what builds a model from scale, size, channels and upsample. One that is entered here
-# is a model like the others.
-MODELS: dict[str, Callable[[int, str, str, str], nn.Module]] = {
-    "bicubic": _bicubic,
-    "vdsr": _vdsr,
-    "edsr": _edsr,
-    "espcn": _espcn,
+@dataclass(frozen=True)
+class Model:
+    """A model as it is registered: what builds it, and its source if it is from outside."""
+
+    build: Callable[..., nn.Module]
+    channels: tuple[str, ...] = CHANNELS  # which of them it knows
+    source: Source | None = None
+
+
+MODELS = {
+    "bicubic": Model(Interpolation),
+    "vdsr": Model(_vdsr),
+    "edsr": Model(_edsr, channels=("rgb", "luma")),
+    "espcn": Model(_espcn, channels=("rgb", "luma")),
 }
 
 
+def register_model(name: str, build: Callable[..., nn.Module], *, version: str = "") -> None:
+    """Give a model of your own a name, so that it works wherever a model is named.
+
+    Args:
+        name: letters, digits, "-" and "_".
+        build: a class or function that takes `scale`, and those of `size`, `channels` and
+            `upsample` that it names (see `build_model`). The model maps LR (N, 3, h, w) to
+            SR (N, 3, s*h, s*w), values in [0, 1].
+        version: a name for this version of the code. It is needed only where the source can't be
+            read; otherwise a run is identified by the source itself, so an edit is another run.
+
+    Raises:
+        ValueError: for a name that is malformed or taken, for what isn't callable, and for a source
+            that can't be read.
+    """
+    check_entry("model", name, build, {other: entry.source for other, entry in MODELS.items()})
+    source = Source(build, version)
+    source.digest()  # what can't be read is refused now, not after a training
+    MODELS[name] = Model(build, source=source)
+
+
 def check_model(name: str, scale: int, size: str, channels: str, upsample: str) -> None:
-    """Raise ValueError, naming the known values, for a model that `build_model` doesn't know."""
-    for what, given, known in (
-        ("model", name, tuple(MODELS)),
-        ("scale", scale, SCALES),
-        ("size", size, SIZES),
-        ("channels", channels, CHANNELS),
-        ("upsample", upsample, KERNELS),
-    ):
-        if given not in known:
-            raise ValueError(f"unknown {what} {given!r}; known: {', '.join(map(str, known))}")
-    if channels == "rgb-to-grey" and name in ("edsr", "espcn"):
-        raise ValueError(f"channels 'rgb-to-grey' is VDSR's alone; {name} knows 'rgb' and 'luma'")
+    """Raise ValueError, with the known values, for a model that `build_model` can't build."""
+    check_choice("model", name, MODELS)
+    check_choice("scale", scale, SCALES)
+    check_choice("size", size, MODEL_SIZES)
+    check_choice("channels", channels, CHANNELS)
+    check_choice(f"channels of {name}", channels, MODELS[name].channels)
+    check_choice("upsample", upsample, KERNELS)
 
 
 def build_model(
@@ -195,17 +218,24 @@ def build_model(
     channels: str = "rgb",
     upsample: str = "bicubic",
 ) -> nn.Module:
-    """A model by name: `bicubic`, `vdsr`, `edsr` (the baseline) or `espcn`, at x2, x3 or x4.
+    """A model by name: `bicubic`, `vdsr`, `edsr` (the baseline), `espcn`, or one of your own.
+
+    It maps LR (N, 3, h, w) to SR (N, 3, s*h, s*w), both with values in [0, 1]. Its initial weights
+    come from torch's global generator.
 
     Args:
+        scale: s, one of 2, 3 and 4.
         size: "paper" as published (VDSR 20 layers x 64, EDSR 16 blocks x 64, ESPCN 64-32), or
             "reduced" for a CPU (8 x 32, 4 x 32, 32-16).
-        channels: "rgb"; "luma" (the model sees and makes brightness only, the colours are
-            enlarged); "rgb-to-grey" (VDSR: three channels in, one correction out for all three).
-        upsample: the kernel, "bicubic" or "bilinear", wherever the LR image is enlarged; EDSR and
-            ESPCN on "rgb" enlarge nothing.
+        channels: "rgb"; "luma" (the model works on brightness, and interpolation adds the colours);
+            "rgb-to-grey" (VDSR only: three channels in, one correction out for all three).
+        upsample: the kernel, "bicubic" or "bilinear", wherever the LR image is enlarged. EDSR and
+            ESPCN on "rgb" don't enlarge it.
 
-    Weights are drawn from torch's global generator. Raises ValueError for an unknown value.
+    Raises ValueError for an unknown value.
     """
     check_model(name, scale, size, channels, upsample)
-    return MODELS[name](scale, size, channels, upsample)
+    build = MODELS[name].build
+    return build(
+        scale=scale, **accepted(build, {"size": size, "channels": channels, "upsample": upsample})
+    )

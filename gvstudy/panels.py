@@ -18,7 +18,10 @@ Box = tuple[int, int, int]  # top, left and side of a square, in pixels
 
 
 def busiest(image: Tensor, side: int) -> Box:
-    """The square of `side` pixels, or the whole image if smaller, with most gradient variance."""
+    """The square of `side` pixels with the most gradient variance, on a grid of such squares.
+
+    `image` is (1, C, H, W). If it is smaller than `side`, the square shrinks to fit.
+    """
     side = min(side, image.shape[-2] - 2, image.shape[-1] - 2)
     variances = variance_maps(image, side).sum(dim=1)[0]
     row, column = divmod(int(variances.argmax()), variances.shape[1])
@@ -26,17 +29,17 @@ def busiest(image: Tensor, side: int) -> Box:
 
 
 def gradient_grid(images: Mapping[str, Tensor], box: Box | None = None) -> Figure:
-    """Image, gx and gy in rows, one column an image (1, C, H, W); the paper's Fig. 1.
+    """The image, gx and gy in three rows, one column per image (1, C, H, W); the paper's Fig. 1.
 
-    All maps share one grey scale. `box` limits the view, after the gradients are taken.
+    All maps share one grey scale. `box` limits the view; the gradients are taken before.
     """
-    maps = {name: gradient_maps(image) for name, image in images.items()}
-    limit = max(float(gx.abs().quantile(0.98)) for gx, _ in maps.values())
-    figure, axes = _grid(3, images, ("image", "$G_x$", "$G_y$"))
+    gradients = {name: gradient_maps(image) for name, image in images.items()}
+    limit = max(float(gx.abs().quantile(0.98)) for gx, _ in gradients.values())
+    figure, axes = _empty_grid(3, images, ("image", "$G_x$", "$G_y$"))
     for column, (name, image) in enumerate(images.items()):
-        _show(axes[0, column], image, box)
-        for row, gradient in enumerate(maps[name], start=1):
-            view = _view(gradient, box)[0, 0].numpy()
+        _show_image(axes[0, column], image, box)
+        for row, gradient in enumerate(gradients[name], start=1):
+            view = _inside(gradient, box)[0, 0].numpy()
             shown = axes[row, column].imshow(view, cmap="gray", vmin=-limit, vmax=limit)
     figure.colorbar(
         shown, ax=axes, label="gradient (image values in [0, 1])", shrink=0.6, extend="both"
@@ -45,12 +48,15 @@ def gradient_grid(images: Mapping[str, Tensor], box: Box | None = None) -> Figur
 
 
 def variance_grid(images: Mapping[str, Tensor], patch_size: int = 8) -> Figure:
-    """The variance maps of gx and gy, a column an image (1, C, H, W), on one logarithmic scale."""
-    maps = {name: variance_maps(image, patch_size)[0].numpy() for name, image in images.items()}
-    top = max(float(pair.max()) for pair in maps.values())
+    """The variance maps of gx and gy in two rows, one column per image (1, C, H, W).
+
+    All maps share one logarithmic scale.
+    """
+    pairs = {name: variance_maps(image, patch_size)[0].numpy() for name, image in images.items()}
+    top = max(float(pair.max()) for pair in pairs.values())
     norm = mpl.colors.LogNorm(top * 1e-4, top, clip=True)
-    figure, axes = _grid(2, images, ("variance of $G_x$", "variance of $G_y$"))
-    for column, pair in enumerate(maps.values()):
+    figure, axes = _empty_grid(2, images, ("variance of $G_x$", "variance of $G_y$"))
+    for column, pair in enumerate(pairs.values()):
         for row, variances in enumerate(pair):
             shown = axes[row, column].imshow(
                 variances, cmap="magma", norm=norm, interpolation="nearest"
@@ -63,7 +69,10 @@ def variance_grid(images: Mapping[str, Tensor], patch_size: int = 8) -> Figure:
 
 
 def maps(tensors: Mapping[str, Tensor], label: str, logarithmic: bool = False) -> Figure:
-    """Maps (H, W) side by side on one scale; `label` says what they show."""
+    """Maps (H, W) side by side on one scale; `label` names what they show.
+
+    A linear scale is symmetric about zero; a logarithmic one spans four decades.
+    """
     top = max(float(tensor.max()) for tensor in tensors.values())
     norm = mpl.colors.LogNorm(top * 1e-4, top, clip=True) if logarithmic else None
     limits = {} if logarithmic else {"vmin": -top, "vmax": top}
@@ -81,37 +90,38 @@ def maps(tensors: Mapping[str, Tensor], label: str, logarithmic: bool = False) -
 
 
 def batch(lr: Tensor, hr: Tensor) -> Figure:
-    """The crops of a batch: HR above, LR below."""
+    """The crops of a batch: HR (N, C, H, W) above, LR (N, C, h, w) below."""
     figure, axes = plt.subplots(2, len(hr), figsize=(1.1 * len(hr), 2.3), squeeze=False)
     for above, below, large, small in zip(*axes, hr, lr, strict=True):
-        _show(above, large[None], None)
-        _show(below, small[None], None)
+        _show_image(above, large[None])
+        _show_image(below, small[None])
     axes[0, 0].set_ylabel("HR")
     axes[1, 0].set_ylabel("LR")
     return figure
 
 
 def crops(images: Mapping[str, Tensor], box: Box, notes: Mapping[str, str]) -> Figure:
-    """The first image whole, with `box` marked, then the same crop of every image (Fig. 3).
+    """The first image whole with `box` marked, then that crop of every image; the paper's Fig. 3.
 
-    `notes` are written under the crops, by image name.
+    Images are (1, C, H, W). `notes` are written below the crops, by image name.
     """
     whole = next(iter(images.values()))
     figure, axes = plt.subplots(1, len(images) + 1, figsize=(2.1 * (len(images) + 1), 2.6))
-    _show(axes[0], whole, None)
+    _show_image(axes[0], whole)
     top, left, side = box
     axes[0].add_patch(Rectangle((left, top), side, side, fill=False, color=MARK, linewidth=2))
-    axes[0].set_title("the picture")
+    axes[0].set_title("whole picture")
     for ax, (name, image) in zip(axes[1:], images.items(), strict=True):
-        _show(ax, image, box)
+        _show_image(ax, image, box)
         ax.set_title(name)
         ax.set_xlabel(notes.get(name, ""))
     return figure
 
 
-def _grid(
+def _empty_grid(
     rows: int, images: Mapping[str, Tensor], labels: tuple[str, ...]
 ) -> tuple[Figure, np.ndarray]:
+    """Axes without ticks: a column per image, with its name; a row per label."""
     size = (2.3 * len(images) + 0.6, 2.3 * rows)
     figure, axes = plt.subplots(rows, len(images), figsize=size, squeeze=False)
     for ax in axes.flat:
@@ -123,14 +133,15 @@ def _grid(
     return figure, axes
 
 
-def _view(images: Tensor, box: Box | None) -> Tensor:
+def _inside(images: Tensor, box: Box | None) -> Tensor:
+    """The part of images (..., H, W) inside `box`, all of them without one."""
     if box is None:
         return images
     top, left, side = box
     return images[..., top : top + side, left : left + side]
 
 
-def _show(ax: Axes, image: Tensor, box: Box | None) -> None:
-    pixels = to_uint8(_view(image, box))[0].expand(3, -1, -1).permute(1, 2, 0).numpy()
+def _show_image(ax: Axes, image: Tensor, box: Box | None = None) -> None:
+    pixels = to_uint8(_inside(image, box))[0].expand(3, -1, -1).permute(1, 2, 0).numpy()
     ax.imshow(pixels, interpolation="nearest")
     ax.set(xticks=[], yticks=[])

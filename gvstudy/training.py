@@ -1,31 +1,35 @@
-"""Training a model on crops, as one readable loop that a frozen `Run` describes."""
+"""Training a model on random crops: one loop that reads from top to bottom."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import fmean
+from threading import Lock
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_, get_total_norm
+from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, OneCycleLR
 from tqdm.auto import tqdm
 
-from gvstudy.crops import Crops
-from gvstudy.data import load_images
+from gvstudy.config import RECIPES, Recipe, Run, best_device
+from gvstudy.data.crops import Crops
+from gvstudy.data.sets import load_set
 from gvstudy.evaluation import PATCH_SIZE, psnr_y, super_resolve
-from gvstudy.files import replacing
 from gvstudy.gradients import variance_ratio
 from gvstudy.images import as_saved, centre, crop_to_multiple, make_lr, to_float
 from gvstudy.losses import build_loss
 from gvstudy.models import build_model
-from gvstudy.recipes import RECIPES, build_optimizer
-from gvstudy.runs import Run, best_device
+from gvstudy.paths import replacing
 
 LOGS = 20  # rows of history, and checkpoints, a run
 # Redraws of the progress bar, a run at most: in a notebook each is three messages, and a client
-# that reads them only when the cell has ended (nbval) keeps no more than some two thousand.
+# that reads them only when the cell has ended (nbval) keeps some two thousand.
 REDRAWS = 50
-VALIDATION_CROP = 128  # central pixels of a validation picture that the history looks at
+WARM_UP = 0.1  # share of a one-cycle run in which the learning rate rises, two steps at least
+VALIDATION_CROP = 128  # side of the centre of a validation picture that the history is measured on
+_GENERATOR = Lock()  # torch's global generator belongs to the process, not to a thread
 
 
 class DivergedError(ArithmeticError):
@@ -33,8 +37,8 @@ class DivergedError(ArithmeticError):
 
 
 def initial_model(run: Run) -> nn.Module:
-    """The run's untrained model: the same weights for the same seed, whatever the loss."""
-    with torch.random.fork_rng(devices=[]):
+    """The run's untrained model. A seed gives the same weights whatever the loss."""
+    with _GENERATOR, torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)
         return build_model(
             run.model, run.scale, size=run.size, channels=run.channels, upsample=run.upsample
@@ -49,35 +53,41 @@ def train(
     checkpoint: Path | None = None,
     progress: bool = True,
 ) -> tuple[nn.Module, pd.DataFrame]:
-    """Train as `run` says; give the model after the last step, and the history.
+    """Train as `run` describes; return the model after the last step, and the history.
 
     Args:
-        pictures: the training pictures, where they are already loaded.
-        start: the trained model of `run.start`, for a run that goes on from another.
-        checkpoint: a file that the state is saved to at every row of history, and taken up from.
+        pictures: the training pictures, uint8 (C, H, W), if they are loaded already.
+        start: the trained model of `run.start`, for a run that continues another.
+        checkpoint: a file that the state is saved to with every row of history, and resumed from.
         progress: show a progress bar.
 
-    The history has a row each twentieth of the run: `step`, `learning_rate`, the means since the
-    last row of `loss` and its summands `pixel` and `regulariser`, and `psnr_y` (dB) and
-    `variance_ratio` on the middle of the validation pictures. Raises DivergedError when the loss
-    is no longer finite; the last checkpoint, written before that, stays. Raises ValueError where
-    a run that starts from another isn't given that one's model, and for another run's checkpoint.
+    The history has a row each twentieth of the run. `step` and `learning_rate` are those of its
+    last step; `loss` and its summands `pixel` and `regulariser` are means since the row before;
+    `psnr_y` (dB) and `variance_ratio` are measured on the centres of the validation pictures.
+
+    Raises:
+        DivergedError: when the loss is no longer finite. The last checkpoint before that stays.
+        ValueError: for a run that continues another and isn't given its model, for the checkpoint
+            of another run, and for pictures smaller than the crop.
     """
     if (start is None) != (run.start is None):
         raise ValueError(f"start_steps is {run.start_steps}: give `start` where it is above 0")
-    device = best_device()
-    pictures = load_images(run.train_set) if pictures is None else pictures
-    recipe = RECIPES[run.recipe]
+    device, recipe = best_device(), RECIPES[run.recipe]
+
+    # Data: random crops of the training pictures, drawn by the run's seed alone.
     crops = Crops(
-        pictures,
+        load_set(run.train_set).pictures if pictures is None else pictures,
         run.crop_size,
         run.scale,
         run.downsample,
         device,
-        turned=recipe.turned,
-        shuffled=run.seed if recipe.shuffled else None,
+        augment=recipe.augment,
+        shuffle_seed=run.seed if recipe.shuffle else None,
     )
-    watched = _pairs(load_images(run.valid_set), run)
+    generator = torch.Generator().manual_seed(run.seed)
+    validation = _validation_pairs(run)
+
+    # Model, loss, optimiser.
     model = initial_model(run)
     if start is not None:
         model.load_state_dict(start.state_dict())
@@ -89,91 +99,129 @@ def train(
         patch_size=run.gv_patch_size,
         padding=run.padding,
     )
+    # The published VDSR sums over pixels where the others average: a constant factor.
+    factor = run.crop_size**2 / 2 if recipe.sum_loss else 1
     optimizer, schedule = build_optimizer(recipe, model.parameters(), run.learning_rate, run.steps)
-    half = run.arithmetic == "bfloat16"
-    pixels = run.crop_size**2 / 2 if recipe.summed else 1
-    generator = torch.Generator().manual_seed(run.seed)
+
+    # Resume where a checkpoint ends.
     history: list[dict[str, float]] = []
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
     if checkpoint and checkpoint.is_file():
         _restore(checkpoint, run, parts, generator, history)
-    done = int(history[-1]["step"]) if history else 0
+    step = int(history[-1]["step"]) if history else 0
 
-    bar = tqdm(
-        total=run.steps,
-        initial=done,
-        desc=f"{run.model} x{run.scale} {run.loss} seed {run.seed}",
-        leave=False,
-        disable=not progress,
-        mininterval=0.5,
-        miniters=max(1, run.steps // REDRAWS),
-    )
-    with bar:
-        for due in _rows(run.steps):
-            if due <= done:
+    # Only the model computes in half precision; loss, weights and optimiser stay in float32.
+    def autocast() -> torch.autocast:
+        half = run.resolved_precision == "bfloat16"
+        return torch.autocast(device.type, torch.bfloat16, enabled=half)
+
+    with _progress_bar(run, step, progress) as bar:
+        for log_step in _log_steps(run.steps):
+            if log_step <= step:
                 continue
-            recent: list[list[Tensor]] = []  # the loss's summands, step by step, since the last row
-            for lr, hr in crops.batches(run.batch_size, due - done, generator, done):
-                with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            recent: list[list[Tensor]] = []  # the loss's summands since the last row of history
+            for lr, hr in crops.batches(run.batch_size, log_step - step, generator, step):
+                learning_rate = float(schedule.get_last_lr()[0])
+                with autocast():
                     sr = model(lr)
                 terms = list(loss.terms(sr.float(), hr).values())
-                learning_rate = float(schedule.get_last_lr()[0])
+                total = factor * sum(terms[1:], start=terms[0])
+
                 optimizer.zero_grad()
-                whole = pixels * sum(terms[1:], start=terms[0])
-                if recipe.pixel_only:
-                    _point(model, pixels * terms[0], whole)
+                if (
+                    recipe.pixel_only
+                ):  # a control: GV decides the norm, the pixel loss the direction
+                    set_steered_gradient(model, factor * terms[0], total)
                 else:
-                    whole.backward()
-                if recipe.clip:
-                    torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-                if recipe.clip_first:
-                    largest = recipe.clip_first * run.learning_rate / learning_rate
-                    torch.nn.utils.clip_grad_value_(model.parameters(), largest)
+                    total.backward()
+                if recipe.max_grad_norm:  # keeps a single bad batch from ruining the model
+                    clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
+                if recipe.first_max_grad_value:  # VDSR's: the lower the rate, the higher the limit
+                    limit = recipe.first_max_grad_value * run.learning_rate / learning_rate
+                    clip_grad_value_(model.parameters(), limit)
                 optimizer.step()
-                recent.append([term.detach() for term in terms])
                 schedule.step()
+
+                recent.append([term.detach() for term in terms])
                 bar.update()
-            done = due
-            row = {"step": done, "learning_rate": learning_rate} | _means(recent, done, run)
-            with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                history.append(row | _look(model, watched, run.scale))
+            step = log_step
+            row = {"step": step, "learning_rate": learning_rate} | _mean_losses(recent, step, run)
+            with autocast():
+                history.append(row | validate(model, validation, run.scale))
             if checkpoint:
                 _save(checkpoint, run, parts, generator, history)
     return model, pd.DataFrame(history)
 
 
-def _point(model: nn.Module, pixel: Tensor, whole: Tensor) -> None:
-    """Leave in the model the gradient of `pixel`, made as long as that of `whole` is."""
+def build_optimizer(
+    recipe: Recipe, parameters: Iterable[Tensor], learning_rate: float, steps: int
+) -> tuple[torch.optim.Optimizer, LRScheduler]:
+    """The recipe's optimiser, and its schedule over that many steps."""
+    optimizer: torch.optim.Optimizer
+    if recipe.optimizer == "adam":
+        optimizer = torch.optim.Adam(parameters, learning_rate, fused=True)
+    else:
+        optimizer = torch.optim.SGD(
+            parameters,
+            learning_rate,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+    if recipe.milestones:
+        milestones = [round(share * steps) for share in recipe.milestones]
+        return optimizer, MultiStepLR(optimizer, milestones, recipe.gamma)
+    warm_up = max(WARM_UP, 2 / steps)
+    return optimizer, OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=warm_up)
+
+
+def set_steered_gradient(model: nn.Module, pixel: Tensor, total: Tensor) -> None:
+    """Leave in the model the gradient of `pixel`, rescaled to the norm that `total`'s has.
+
+    Both are scalar losses at the model's present weights.
+    """
     parameters = list(model.parameters())
-    along = torch.autograd.grad(pixel, parameters, retain_graph=True)
-    length = torch.nn.utils.get_total_norm(torch.autograd.grad(whole, parameters))
-    factor = length / torch.nn.utils.get_total_norm(along)
-    for parameter, gradient in zip(parameters, along, strict=True):
-        parameter.grad = factor * gradient
+    direction = torch.autograd.grad(pixel, parameters, retain_graph=True)
+    length = get_total_norm(torch.autograd.grad(total, parameters))
+    ratio = length / get_total_norm(direction)
+    for parameter, gradient in zip(parameters, direction, strict=True):
+        parameter.grad = ratio * gradient
 
 
-def _pairs(pictures: Mapping[str, Tensor], run: Run) -> list[tuple[Tensor, Tensor]]:
-    """HR and LR of the middle of each picture."""
-    middles = (centre(picture, VALIDATION_CROP) for picture in pictures.values())
-    whole = (crop_to_multiple(middle, run.scale) for middle in middles)
-    return [(hr, make_lr(hr, run.scale, run.downsample)) for hr in whole]
-
-
-def _look(model: nn.Module, watched: list[tuple[Tensor, Tensor]], scale: int) -> dict[str, float]:
-    """Two of `evaluate`'s columns, averaged; a few milliseconds' worth."""
-    saved = [(as_saved(super_resolve(model, lr).float()), hr) for hr, lr in watched]
+def validate(model: nn.Module, pairs: list[tuple[Tensor, Tensor]], scale: int) -> dict[str, float]:
+    """Two of `evaluate`'s columns, averaged over pairs of HR and LR pictures, uint8 (C, H, W)."""
+    saved = [(as_saved(super_resolve(model, lr).float()), hr) for hr, lr in pairs]
     ratios = [variance_ratio(sr, to_float(hr), PATCH_SIZE) for sr, hr in saved]
     decibels = [psnr_y(sr, hr, scale) for sr, hr in saved]
     return {"psnr_y": fmean(decibels), "variance_ratio": fmean(ratios)}
 
 
-def _rows(steps: int) -> list[int]:
-    """The steps after which a row of history is due."""
+def _validation_pairs(run: Run) -> list[tuple[Tensor, Tensor]]:
+    """HR and LR of the centre of each validation picture."""
+    pictures = load_set(run.valid_set).pictures.values()
+    centres = (crop_to_multiple(centre(one, VALIDATION_CROP), run.scale) for one in pictures)
+    return [(hr, make_lr(hr, run.scale, run.downsample)) for hr in centres]
+
+
+def _progress_bar(run: Run, step: int, shown: bool) -> tqdm:
+    return tqdm(
+        total=run.steps,
+        initial=step,
+        desc=run.label,
+        leave=False,
+        disable=not shown,
+        mininterval=0.5,
+        miniters=max(1, run.steps // REDRAWS),
+    )
+
+
+def _log_steps(steps: int) -> list[int]:
+    """The steps after which a row of history is written."""
     every = max(1, steps // LOGS)
     return sorted({*range(every, steps + 1, every), steps})
 
 
-def _means(recent: list[list[Tensor]], step: int, run: Run) -> dict[str, float]:
+def _mean_losses(recent: list[list[Tensor]], step: int, run: Run) -> dict[str, float]:
     """Means of the loss and its summands; DivergedError at the first step that isn't finite."""
     values = torch.stack([torch.stack(terms) for terms in recent]).double().cpu()
     finite = values.isfinite().all(dim=1)
@@ -182,7 +230,7 @@ def _means(recent: list[list[Tensor]], step: int, run: Run) -> dict[str, float]:
         raise DivergedError(
             f"the loss {run.loss} is not finite at step {step - len(recent) + first + 1} of "
             f"{run.steps} (summands {values[first].tolist()}); try a smaller learning_rate than "
-            f"{run.learning_rate} or smaller weights"
+            f"{run.learning_rate}, or smaller weights"
         )
     means = values.mean(dim=0).tolist()
     return {"loss": sum(means), "pixel": means[0], "regulariser": sum(means[1:])}

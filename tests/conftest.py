@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gvstudy.losses import ComposedLoss
+from gvstudy.losses import PIXEL_LOSSES, REGULARISERS, ComposedLoss
+from gvstudy.models import MODELS
 
 
 def pytest_configure(config):
@@ -24,7 +25,7 @@ def pytest_unconfigure(config):
 
 @pytest.fixture(autouse=True)
 def same_threads():
-    """No test may leave a number of threads behind for nbval's kernels: results hang on it."""
+    """No test may leave a number of threads behind for nbval's kernels: results depend on it."""
     before = {name: value for name, value in os.environ.items() if "THREADS" in name}
     yield
     assert {name: value for name, value in os.environ.items() if "THREADS" in name} == before
@@ -57,7 +58,7 @@ def chromium():
 
 @pytest.fixture
 def interrupt_at(monkeypatch):
-    """Interrupt a training before its n-th step; gives the list that grows with every step."""
+    """Interrupt a training before its n-th step; returns a list that grows with every step."""
 
     def arrange(n):
         steps = []
@@ -73,6 +74,17 @@ def interrupt_at(monkeypatch):
         return steps
 
     return arrange
+
+
+@pytest.fixture
+def registries():
+    """Takes what a test registers out of the registries again."""
+    tables = (PIXEL_LOSSES, REGULARISERS, MODELS)
+    before = [dict(table) for table in tables]
+    yield
+    for table, content in zip(tables, before, strict=True):
+        table.clear()
+        table.update(content)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The notebooks in a real browser: JupyterLab opens them, runs them, and its sliders move."""
+"""The notebooks in a real browser: JupyterLab opens and runs them, and their sliders move."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed").expect
+pytestmark = pytest.mark.slow  # runs whole notebooks
 FOLDER = Path(__file__).parent.parent / "notebooks"
 SECONDS = 1000  # milliseconds
 PANEL = "jupyterapp.shell.currentWidget"
@@ -18,7 +19,7 @@ PANEL = "jupyterapp.shell.currentWidget"
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """The address of a JupyterLab that serves a copy of the notebooks, with an empty store."""
+    """Start JupyterLab on a copy of the notebooks, with an empty store; give its address."""
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(FOLDER, folder / "notebooks")
     command = [
@@ -38,10 +39,10 @@ def lab(tmp_path_factory):
 
 
 def _address(server, folder):
-    """Where the server listens, once it does."""
+    """Wait until the server listens; return its address."""
     for _ in range(600):
-        for told in (folder / "runtime").glob("jpserver-*.json"):
-            return json.loads(told.read_text())["url"]
+        for record in (folder / "runtime").glob("jpserver-*.json"):
+            return json.loads(record.read_text())["url"]
         assert server.poll() is None, (folder / "log").read_text()
         time.sleep(0.1)
     raise AssertionError((folder / "log").read_text())
@@ -49,7 +50,7 @@ def _address(server, folder):
 
 @pytest.fixture
 def opened(chromium, lab):
-    """Opens a notebook in JupyterLab; gives the page, once its kernel is at hand."""
+    """A function that opens a notebook and returns its page once the kernel is idle."""
     pages = []
 
     def opening(name):
@@ -71,7 +72,7 @@ def opened(chromium, lab):
 
 
 def start(page):
-    """Begin Run All; `page.wait_for_function("window.ran")` waits for its end."""
+    """Start Run All; `finish(page)` waits for its end."""
     page.evaluate(
         "() => { window.ran = false;"
         " jupyterapp.commands.execute('notebook:run-all-cells').finally(() => window.ran = true) }"
@@ -83,7 +84,7 @@ def finish(page):
 
 
 def outputs(page):
-    """Every output of the notebook, as it would be saved."""
+    """All outputs of the notebook as they would be saved."""
     cells = page.evaluate(f"{PANEL}.content.model.toJSON()")["cells"]
     return [output for cell in cells for output in cell.get("outputs", [])]
 
@@ -97,7 +98,7 @@ def assert_clean(page):
     assert all(counts), "every cell was run"
 
 
-def test_a_training_shows_its_progress_and_goes_on_after_an_interruption(opened):
+def test_a_training_shows_its_progress_and_resumes_after_an_interruption(opened):
     page = opened("01_gradient_maps.ipynb")
     start(page)
     page.wait_for_selector(".jp-OutputArea .progress-bar", timeout=120 * SECONDS)

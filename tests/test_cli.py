@@ -1,4 +1,4 @@
-"""The command: what it prints and writes, and how it refuses."""
+"""The command: what it prints and writes, and how it reports bad input."""
 
 import json
 import subprocess
@@ -11,15 +11,18 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from gvstudy import Run, study
+from gvstudy import Run
 from gvstudy.cli import main
 from gvstudy.images import read
+from gvstudy.study import store as stores
+from gvstudy.study.grids import GRIDS, GV_PAIR
+from gvstudy.study.store import Store
 from gvstudy.training import DivergedError
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two pictures of one's own, one of them grey."""
+    """A folder of a user's two pictures, one of them grey."""
     noise = np.random.default_rng(0).integers(0, 256, (40, 36, 3), dtype=np.uint8)
     (tmp_path / "own").mkdir()
     Image.fromarray(noise).save(tmp_path / "own" / "colour.png")
@@ -41,8 +44,8 @@ def refused(result, *words):
 
 def test_it_is_installed():
     command = Path(sys.executable).parent / "gvstudy"
-    told = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
-    assert told.stdout.startswith("gvstudy, version ")
+    shown = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    assert shown.stdout.startswith("gvstudy, version ")
 
 
 def test_data_list(monkeypatch):
@@ -69,7 +72,7 @@ def test_evaluate_writes_a_row_an_image(folder, tmp_path):
 
 
 def test_weights_of_a_finished_run(folder, store, tmp_path):
-    study.trained(Run(model="espcn", steps=3, batch_size=2, crop_size=24), progress=False)
+    Store().train_or_load(Run(model="espcn", steps=3, batch_size=2, crop_size=24), progress=False)
     (weights,) = store.glob("*/model.safetensors")
     model = ["--model", "espcn", "--weights", weights]
     assert gvstudy("evaluate", *model, "--data", f"folder:{folder}").exit_code == 0
@@ -103,7 +106,7 @@ def test_refusals(folder, tmp_path):
 
 
 def odd_pictures(folder):
-    """Pictures of every kind that a user may have, by what `upscale` should make of them."""
+    """A folder with one picture of each unusual kind that a user may have."""
     folder.mkdir()
     pixels = np.random.default_rng(1).integers(0, 256, (24, 20, 3), dtype=np.uint8)
     colour = Image.fromarray(pixels)
@@ -155,32 +158,59 @@ def test_two_pictures_of_one_name_are_refused(tmp_path):
     refused(gvstudy("upscale", *both, "--out", tmp_path), "palette_x2.png")
 
 
+@pytest.fixture
+def tiny_grid(monkeypatch):
+    """Two tiny runs in place of the grid `headline`."""
+    runs = [Run(model="espcn", loss=loss, steps=3, batch_size=2, crop_size=24) for loss in GV_PAIR]
+    monkeypatch.setitem(GRIDS, "headline", lambda size: runs if size == "smoke" else [])
+
+
+@pytest.mark.usefixtures("store", "tiny_grid")
+def test_a_grid_is_written_to_a_folder(tmp_path):
+    options = ("--size", "smoke", "--test-set", "builtin-valid", "--out", tmp_path / "saved")
+    result = gvstudy("grid", "headline", *options)
+    assert result.exit_code == 0, result.output
+    assert f"2 runs, 4 rows in {tmp_path / 'saved'}" in result.output
+    assert {path.name for path in (tmp_path / "saved").iterdir()} == {"rows.csv.gz", "runs.csv"}
+    assert list(pd.read_csv(tmp_path / "saved" / "runs.csv")["grids"]) == ["headline"] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("store", "tiny_grid")
+def test_a_grid_is_computed_by_workers(monkeypatch):
+    monkeypatch.setattr(stores, "train", None)  # nothing is trained in this process
+    options = ("--size", "smoke", "--test-set", "builtin-valid", "--workers", 1)
+    assert "2 runs, 4 rows" in gvstudy("grid", "headline", *options).output
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("store")
 def test_a_grid_from_the_command_line(tmp_path):
-    options = ("--size", "smoke", "--test-set", "builtin-valid", "--out", tmp_path / "kept")
+    options = ("--size", "smoke", "--test-set", "builtin-valid", "--out", tmp_path / "saved")
     result = gvstudy("grid", "headline", *options)
     assert result.exit_code == 0, result.output
     assert "4 runs, 8 rows" in result.output
-    kept = sorted(path.name for path in (tmp_path / "kept").iterdir())
-    weights = [name for name in kept if name.endswith(".safetensors")]
-    assert kept == sorted(["rows.csv.gz", "runs.csv", *weights])
+    saved = sorted(path.name for path in (tmp_path / "saved").iterdir())
+    weights = [name for name in saved if name.endswith(".safetensors")]
+    assert saved == sorted(["rows.csv.gz", "runs.csv", *weights])
     assert len(weights) == 2  # the pair that figures show
 
 
-def test_a_grid_with_a_diverged_run_is_kept(store, tmp_path, monkeypatch):
-    train = study.train
+@pytest.mark.slow
+def test_a_grid_with_a_diverged_run_is_saved(store, tmp_path, monkeypatch):
+    train = stores.train
 
     def diverges(run, *arguments, **options):
         if run.loss == "l2+gv":
             raise DivergedError("at step 3")
         return train(run, *arguments, **options)
 
-    monkeypatch.setattr(study, "train", diverges)
-    options = ("--size", "smoke", "--seeds", "1", "--out", tmp_path / "kept")
+    monkeypatch.setattr(stores, "train", diverges)
+    options = ("--size", "smoke", "--seeds", "1", "--out", tmp_path / "saved")
     result = gvstudy("grid", "headline", *options)
     assert "2 runs, 8 rows" in result.output, result.output  # of the four built-in pictures
-    assert len(list((tmp_path / "kept").glob("*.safetensors"))) == 1
-    rows = pd.read_csv(tmp_path / "kept" / "rows.csv.gz")
+    assert len(list((tmp_path / "saved").glob("*.safetensors"))) == 1
+    rows = pd.read_csv(tmp_path / "saved" / "rows.csv.gz")
     assert rows["psnr_y"].isna().sum() == 4
 
 
@@ -191,11 +221,12 @@ def test_a_grid_that_cannot_be_written_is_refused_at_once(store, folder):
     assert not store.exists()
 
 
+@pytest.mark.slow
 def test_a_grid_s_first_seeds(store):
     options = ("--size", "smoke", "--test-set", "builtin-valid", "--seeds", "1")
     assert "2 runs, 4 rows" in gvstudy("grid", "official", *options).output
-    told = [json.loads(path.read_text())["run"] for path in store.glob("*/run.json")]
-    assert sorted((run["loss"], run["seed"]) for run in told) == [("l2", 0), ("l2+gv", 0)]
+    runs = [json.loads(path.read_text())["run"] for path in store.glob("*/run.json")]
+    assert sorted((run["loss"], run["seed"]) for run in runs) == [("l2", 0), ("l2+gv", 0)]
 
 
 @pytest.mark.parametrize(
@@ -206,7 +237,10 @@ def test_a_grid_s_first_seeds(store):
         (["table1", "--size", "smoke", "--test-set", "Set6"], "unknown data set 'Set6'; known"),
         (["table1", "--workers", "0"], "0 is not in the range"),
         (["table1", "--seeds", "0"], "0 is not in the range"),
-        (["table1", "--workers", "1", "--scheduler", "tcp://x"], "exclude each other"),
+        (
+            ["table1", "--workers", "1", "--scheduler", "tcp://x"],
+            "use either --workers or --scheduler",
+        ),
     ],
 )
 def test_a_grid_that_cannot_be_is_refused(store, arguments, message):

@@ -5,12 +5,18 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 
 import pytest
+import torch
 from distributed import LocalCluster
 
-from gvstudy import Run, cluster, runs, study
-from gvstudy import store as kept
+from gvstudy import Run, config, register_loss, train
+from gvstudy.study import cluster
+from gvstudy.study import store as st
+from gvstudy.study.store import Store
 
 RUN = Run(model="espcn", steps=300, batch_size=2, crop_size=24)
 RUNS = [dataclasses.replace(RUN, loss=loss, seed=seed) for seed in (0, 1) for loss in ("l2", "l1")]
@@ -19,7 +25,7 @@ SETS = ["builtin-valid"]
 
 def here(folder):
     """The results of this machine alone, with as many threads as a worker has."""
-    code = f"import test_cluster as t; t.study.results(t.RUNS, {SETS}, progress=False)"
+    code = f"import test_cluster as t; t.Store().results(t.RUNS, {SETS}, progress=False)"
     environment = {"GVSTUDY_RUNS": str(folder), "OMP_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = os.path.dirname(__file__)
     subprocess.run([sys.executable, "-c", code], env=os.environ | environment, check=True)
@@ -41,16 +47,16 @@ def test_a_cluster_gives_the_same_results_and_survives_a_worker(
     killer = subprocess.Popen(
         [sys.executable, "-c", KILLER, str(next(iter(two_workers.workers.values())).pid)]
     )
-    cluster.compute(RUNS, SETS, scheduler=address, progress=False)
+    cluster.compute(Store(), RUNS, SETS, scheduler=address, progress=False)
     assert killer.wait() == 0
-    remote = study.results(RUNS, SETS, progress=False)
+    remote = Store().results(RUNS, SETS, progress=False)
     pids = {
         json.loads((e / "run.json").read_text())["trained"]["process"] for e in store.glob("[!.]*")
     }
     assert os.getpid() not in pids, "nothing was trained here"
     here(tmp_path / "alone")
     monkeypatch.setenv("GVSTUDY_RUNS", str(tmp_path / "alone"))
-    assert study.results(RUNS, SETS, progress=False).equals(remote)
+    assert Store().results(RUNS, SETS, progress=False).equals(remote)
 
 
 KILLER = "import os, signal, sys, time; time.sleep(3); os.kill(int(sys.argv[1]), signal.SIGKILL)"
@@ -58,42 +64,75 @@ KILLER = "import os, signal, sys, time; time.sleep(3); os.kill(int(sys.argv[1]),
 
 def test_a_start_is_trained_once_and_sent_along(store, two_workers):
     runs = [dataclasses.replace(RUN, loss=loss, steps=3, start_steps=5) for loss in ("l2", "l2+gv")]
-    cluster.compute(runs, SETS, scheduler=two_workers.scheduler_address, progress=False)
+    cluster.compute(Store(), runs, SETS, scheduler=two_workers.scheduler_address, progress=False)
     assert len(list(store.glob("[!.]*"))) == 3
-    (start,) = {study.entries([run.start])[run.start] for run in runs}
+    (start,) = {store / Store().id(run.start) for run in runs}
     seconds = json.loads((start / "run.json").read_text())["trained"]
-    study.results(runs, SETS, progress=False)
+    Store().results(runs, SETS, progress=False)
     assert json.loads((start / "run.json").read_text())["trained"] == seconds
 
 
 def test_a_worker_computes_in_this_machine_s_precision(store, two_workers, monkeypatch):
     run = dataclasses.replace(RUN, model="vdsr", steps=3)
-    here = not runs.computes_bfloat16()  # as if this were another kind of machine
-    monkeypatch.setattr(runs, "computes_bfloat16", lambda: here)
-    cluster.compute([run], SETS, scheduler=two_workers.scheduler_address, progress=False)
-    (entry,) = study.entries([run]).values()
+    here = not config.computes_bfloat16()  # as if this were another kind of machine
+    monkeypatch.setattr(config, "computes_bfloat16", lambda: here)
+    cluster.compute(Store(), [run], SETS, scheduler=two_workers.scheduler_address, progress=False)
+    entry = store / Store().id(run)
     told = json.loads((entry / "run.json").read_text())["run"]
     assert told["precision"] == ("bfloat16" if here else "float32")
 
 
 def test_what_comes_back_as_another_run_is_not_kept(store, two_workers, monkeypatch):
-    digest = study.digest
-    monkeypatch.setattr(study, "digest", lambda pictures: digest(pictures)[::-1])
+    load = st.load_set
+    monkeypatch.setattr(st, "load_set", lambda name: replace(load(name), digest="other pixels"))
     with pytest.raises(ValueError, match="the worker's pictures of builtin-train"):
-        cluster.compute(RUNS[:1], SETS, scheduler=two_workers.scheduler_address, progress=False)
+        cluster.compute(
+            Store(), RUNS[:1], SETS, scheduler=two_workers.scheduler_address, progress=False
+        )
     assert not list(store.glob("[!.]*"))
 
 
 def test_what_is_finished_is_not_sent_out(store, monkeypatch):
-    study.results(RUNS[:1], SETS, progress=False)
+    Store().results(RUNS[:1], SETS, progress=False)
     monkeypatch.setattr(cluster, "work", None)
     environment = dict(os.environ)
-    cluster.compute(RUNS[:1], SETS, workers=1, progress=False)
+    cluster.compute(Store(), RUNS[:1], SETS, workers=1, progress=False)
     assert dict(os.environ) == environment, "other processes would train with fewer threads"
 
 
-def test_damaged_files_are_not_kept(store):
-    (entry,) = study.entries(RUNS[:1]).values()
-    with pytest.raises(ValueError, match=r"arrived with damaged files: checksums\.json"):
-        kept.receive(entry, {"run.json": b"{}"})
-    assert not entry.exists()
+@pytest.mark.usefixtures("registries")
+def test_a_worker_that_lacks_a_loss_says_so(store, two_workers):
+    register_loss("here-only", lambda sr, hr: (sr - hr).abs().mean())
+    run = dataclasses.replace(RUN, loss="l2+here-only", steps=3)
+    with pytest.raises(
+        ValueError, match=r"a worker can't train espcn.*unknown loss 'l2\+here-only'"
+    ):
+        cluster.compute(
+            Store(), [run], SETS, scheduler=two_workers.scheduler_address, progress=False
+        )
+    assert not list(store.glob("[!.]*"))
+
+
+def test_two_threads_of_one_worker_and_two_stores(store, tmp_path):
+    """`work` leaves the process's environment and default store alone."""
+    options = {"threads_per_worker": 2, "dashboard_address": None, "processes": False}
+    grids = [RUNS[:2], RUNS[2:]]
+    kept = [Store(tmp_path / name) for name in ("one", "other")]
+    with (
+        cluster._same_environment(),
+        LocalCluster(n_workers=1, **options) as local,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        send = partial(
+            cluster.compute, sets=SETS, scheduler=local.scheduler_address, progress=False
+        )
+        jobs = [pool.submit(send, *pair) for pair in zip(kept, grids, strict=True)]
+        for job in jobs:
+            job.result()
+    for mine, grid in zip(kept, grids, strict=True):
+        assert {path.name for path in mine.folder.glob("[!.]*")} == {mine.id(run) for run in grid}
+        for run in grid:
+            expected, _ = train(run, progress=False)
+            weights = mine.load_weights(mine.id(run))
+            assert all(torch.equal(weights[k], v) for k, v in expected.state_dict().items())
+    assert not store.exists()

@@ -1,24 +1,24 @@
-"""Crops of HR and LR that belong together, in all eight orientations."""
+"""Random crops: HR and LR show the same region, in all eight orientations."""
 
 import pytest
 import torch
 
-from gvstudy.crops import Crops
+from gvstudy.data.crops import Crops
 from gvstudy.images import make_lr, to_uint8
 
 CPU = torch.device("cpu")
 
 
 def numbered(height, width, first=0):
-    """A picture whose pixels say where they are: row in red, column in green, picture in blue."""
+    """A picture whose pixels hold their position: row in red, column in green, picture in blue."""
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     return torch.stack([rows, columns, torch.full_like(rows, first)]).to(torch.uint8)
 
 
 def orientations(crop):
     """The eight flips and quarter turns of (C, H, W)."""
-    turned = [crop.rot90(k, (1, 2)) for k in range(4)]
-    return turned + [crop.flip(2).rot90(k, (1, 2)) for k in range(4)]
+    rotated = [crop.rot90(k, (1, 2)) for k in range(4)]
+    return rotated + [crop.flip(2).rot90(k, (1, 2)) for k in range(4)]
 
 
 def draw(pictures, scale=2, crop_size=12, batch=64, seed=0):
@@ -36,7 +36,7 @@ def test_lr_and_hr_are_the_same_region_of_whole_pictures(scale):
         hr, lr = to_uint8(hr), to_uint8(lr)
         top, left, which = hr[0].min(), hr[1].min(), hr[2].max() // 50
         expected = pictures[str(int(which))][:, top : top + 12, left : left + 12]
-        turns = [torch.equal(hr, turned) for turned in orientations(expected)]
+        turns = [torch.equal(hr, oriented) for oriented in orientations(expected)]
         assert sum(turns) == 1
         part = slice(top // scale, top // scale + 12 // scale)
         across = slice(left // scale, left // scale + 12 // scale)
@@ -60,13 +60,13 @@ def test_grey_pictures_become_three_channels():
     assert torch.equal(hr[:, 0], hr[:, 2])
 
 
-def test_the_seed_decides():
+def test_the_seed_sets_the_crops():
     pictures = {"a": numbered(40, 40)}
     assert torch.equal(draw(pictures)[1], draw(pictures)[1])
     assert not torch.equal(draw(pictures)[1], draw(pictures, seed=1)[1])
 
 
-def test_a_picture_smaller_than_the_crop_is_named():
+def test_bad_pictures_and_crop_sizes_are_refused():
     with pytest.raises(ValueError, match="tiny of 10x40 pixels is smaller than crop_size 12"):
         draw({"fine": numbered(40, 40), "tiny": numbered(10, 40)})
     with pytest.raises(ValueError, match="scale 2 does not divide crop_size 13"):
@@ -76,8 +76,8 @@ def test_a_picture_smaller_than_the_crop_is_named():
 
 
 @pytest.mark.parametrize("at_once", [1, 3 * 16 * 144, 10**9])
-def test_the_sequence_does_not_depend_on_how_many_are_cut_at_once(monkeypatch, at_once):
-    monkeypatch.setattr("gvstudy.crops.AT_ONCE", at_once)
+def test_the_sequence_does_not_depend_on_how_many_are_made_at_once(monkeypatch, at_once):
+    monkeypatch.setattr("gvstudy.data.crops.AT_ONCE", at_once)
     crops = Crops({"a": numbered(40, 41), "b": numbered(50, 20)}, 12, 2, "bicubic", CPU)
     generator = torch.Generator().manual_seed(0)
     together = list(crops.batches(16, 7, generator))
@@ -90,8 +90,8 @@ def test_the_sequence_does_not_depend_on_how_many_are_cut_at_once(monkeypatch, a
     assert torch.equal(generator.get_state(), again.get_state())
 
 
-def test_the_sequence_is_settled():
-    """Committed results hang on it: four numbers a crop, from the CPU's generator."""
+def test_the_sequence_never_changes():
+    """Committed results depend on it: four numbers a crop, from the CPU's generator."""
     _, hr = draw({"a": numbered(60, 80), "b": numbered(50, 70, 1)}, batch=4)
     corners = [tuple(int(crop[c, 0, 0] * 255 + 0.5) for c in range(3)) for crop in hr]
     assert corners == [(24, 45, 1), (30, 16, 1), (19, 41, 0), (25, 21, 1)]
@@ -99,13 +99,13 @@ def test_the_sequence_is_settled():
 
 def test_shuffled_pictures_come_once_each_before_any_comes_again():
     pictures = {str(i): numbered(12, 12, i) for i in range(7)}
-    crops = Crops(pictures, 12, 2, "bicubic", CPU, turned=False, shuffled=3)
+    crops = Crops(pictures, 12, 2, "bicubic", CPU, augment=False, shuffle_seed=3)
     generator = torch.Generator().manual_seed(0)
     hr = [to_uint8(hr) for _, hr in crops.batches(4, 7, generator)]
     order = [int(crop[2, 0, 0]) for crop in torch.cat(hr)]
     rounds = [order[i : i + 7] for i in range(0, 28, 7)]
     assert all(sorted(one) == list(range(7)) for one in rounds)
     assert rounds[0] != rounds[1]
-    assert all(int(crop[0, 0, 0]) == int(crop[1, 0, 0]) == 0 for crop in torch.cat(hr))  # unturned
+    assert all(int(crop[0, 0, 0]) == int(crop[1, 0, 0]) == 0 for crop in torch.cat(hr))
     later = [to_uint8(hr) for _, hr in crops.batches(4, 2, generator, start=5)]
     assert [int(crop[2, 0, 0]) for crop in torch.cat(later)] == order[20:]

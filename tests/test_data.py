@@ -1,5 +1,6 @@
-"""Sets by name, splits that share nothing, folders of one's own."""
+"""Data sets by name, disjoint splits, your own folders, and the cache of decoded sets."""
 
+import os
 from itertools import combinations
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from gvstudy import data, load_images
-from gvstudy.data import describe_sets, digest, registry
+from gvstudy import images
+from gvstudy.data import sets
+from gvstudy.data.sets import describe_sets, digest, load_images, load_set, registry
 
 BUILTIN = ("builtin-train", "builtin-valid", "builtin-test")
 
@@ -49,24 +51,24 @@ def test_the_two_motorcycles_stay_together():
     assert len(homes) == 1
 
 
-def test_test_pictures_are_no_jpegs():
+def test_the_test_pictures_are_not_jpegs():
     assert all(name.endswith(".png") for name in registry()["builtin-test"]["pictures"])
 
 
-def test_a_folder_of_one_s_own(tmp_path):
+def test_your_own_folder(tmp_path):
     fill(tmp_path / "own", ["b.png", "a.PNG", "c.bmp"])
-    (tmp_path / "own" / "notes.txt").write_text("no picture")
+    (tmp_path / "own" / "notes.txt").write_text("not a picture")
     assert list(load_images(f"folder:{tmp_path / 'own'}")) == ["a", "b", "c"]
 
 
-def test_hidden_files_are_no_pictures_and_the_home_folder_is_known(tmp_path, monkeypatch):
+def test_hidden_files_are_skipped_and_the_home_folder_is_known(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     fill(tmp_path / "own", ["a.png"])
-    (tmp_path / "own" / "._a.png").write_text("what some systems leave beside a picture")
+    (tmp_path / "own" / "._a.png").write_text("some systems write such files next to a picture")
     assert list(load_images("folder:~/own")) == ["a"]
 
 
-def test_pictures_called_alike_keep_their_suffix(tmp_path):
+def test_pictures_of_the_same_name_keep_their_suffix(tmp_path):
     fill(tmp_path / "own", ["a.png", "a.bmp"])
     assert list(load_images(f"folder:{tmp_path / 'own'}")) == ["a.bmp", "a.png"]
 
@@ -80,13 +82,13 @@ def test_a_relative_folder(tmp_path, monkeypatch):
     assert len(load_images("Set5")) == 5
 
 
-def test_unknown_set_lists_the_known():
+def test_an_unknown_name_is_answered_with_the_known_ones():
     with pytest.raises(ValueError, match=r"'set6'; known: builtin-train, .*Set5.*, folder:PATH"):
         load_images("set6")
 
 
-def test_a_set_that_is_not_there(monkeypatch, tmp_path):
-    monkeypatch.setattr(data, "downloads_folder", lambda: tmp_path / "downloads")
+def test_a_missing_set(monkeypatch, tmp_path):
+    monkeypatch.setattr(sets, "downloads_folder", lambda: tmp_path / "downloads")
     monkeypatch.delenv("GVSTUDY_DATA", raising=False)
     with pytest.raises(ValueError, match="GVSTUDY_DATA"):
         load_images("Set5")
@@ -95,10 +97,10 @@ def test_a_set_that_is_not_there(monkeypatch, tmp_path):
         load_images("Set5")
 
 
-def test_a_set_that_is_not_whole(monkeypatch, tmp_path):
+def test_an_incomplete_set(monkeypatch, tmp_path):
     fill(tmp_path / "Set5", ["a.png", "b.png"])
     monkeypatch.setenv("GVSTUDY_DATA", str(tmp_path))
-    with pytest.raises(ValueError, match=r"not whole: 2 pictures, expected 5"):
+    with pytest.raises(ValueError, match=r"is incomplete: 2 pictures, expected 5"):
         load_images("Set5")
 
 
@@ -111,12 +113,12 @@ def test_bad_folders(tmp_path):
     with pytest.raises(ValueError, match="unknown data set 'folder:'"):
         load_images("folder:")
     fill(tmp_path / "mixed", ["a.png"])
-    (tmp_path / "mixed" / "b.png").write_text("no picture")
+    (tmp_path / "mixed" / "b.png").write_text("not a picture")
     with pytest.raises(ValueError, match=r"b\.png: not a picture"):
         load_images(f"folder:{tmp_path / 'mixed'}")
 
 
-def test_digest_is_of_pixels_not_names():
+def test_the_digest_is_of_pixels_and_not_of_names():
     a, b = torch.zeros(1, 4, 4).byte(), torch.ones(1, 4, 4).byte()
     assert digest({"x": a, "y": b}) == digest({"p": a, "q": b})
     assert digest({"x": a, "y": b}) != digest({"x": b, "y": a})
@@ -125,7 +127,7 @@ def test_digest_is_of_pixels_not_names():
 
 def test_description_of_the_sets(monkeypatch, tmp_path):
     monkeypatch.delenv("GVSTUDY_DATA", raising=False)
-    monkeypatch.setattr(data, "downloads_folder", lambda: tmp_path)
+    monkeypatch.setattr(sets, "downloads_folder", lambda: tmp_path)
     table = describe_sets().set_index("name")
     assert table.loc["builtin-train", "where"] == "built in"
     assert not table.loc["Set5", "found"]
@@ -135,6 +137,136 @@ def test_description_of_the_sets(monkeypatch, tmp_path):
     Image.new("L", (4, 4)).save(tmp_path / "DIV2K_valid_HR" / "0801.png")
     table = describe_sets().set_index("name")
     assert table.loc["DIV2K_valid_centre256", "where"] == "cut from DIV2K-valid"
+
+
+@pytest.mark.parametrize("load", [load_images, load_set])
+def test_a_missing_file(load, tmp_path, monkeypatch):
+    monkeypatch.setitem(registry()["builtin-valid"], "pictures", ["chelsea.png", "none.png"])
+    with pytest.raises(ValueError, match=r"none\.png: no such file"):
+        load("builtin-valid")
+
+
+@pytest.fixture
+def full_set(tmp_path, monkeypatch):
+    """A small `DIV2K-valid` whose centre crops are missing; gives its folder."""
+    monkeypatch.setitem(registry()["DIV2K-valid"], "count", 2)
+    monkeypatch.setenv("GVSTUDY_DATA", str(tmp_path))
+    monkeypatch.setattr(sets, "downloads_folder", lambda: tmp_path / "downloads")
+    folder = tmp_path / "DIV2K_valid_HR"
+    folder.mkdir()
+    pixels = Image.effect_noise((300, 280), 50).convert("RGB")
+    for name in ("0801.png", "0802.png"):
+        pixels.save(folder / name)
+    return folder
+
+
+@pytest.mark.usefixtures("full_set")
+def test_centre_crops_are_cut_from_the_full_set():
+    crops = load_images("DIV2K_valid_centre256")
+    assert {crop.shape for crop in crops.values()} == {(3, 256, 256)}
+    full = load_images("DIV2K-valid")["0801"]
+    assert (crops["0801"] == full[:, 12:268, 22:278]).all()
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The names of the files that are decoded, in order."""
+    names = []
+    read = images.read
+
+    def counted(path):
+        names.append(path.name)
+        return read(path)
+
+    monkeypatch.setattr(images, "read", counted)
+    return names
+
+
+def same(one, other):
+    return list(one) == list(other) and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_set_is_decoded_once(tmp_path, decoded):
+    name = f"folder:{fill(tmp_path / 'own', ['a.png', 'b.png'])}"
+    first = load_set(name)
+    assert load_set(name) is first
+    assert decoded == ["a.png", "b.png"]
+    assert first.name == name
+    assert same(first.pictures, load_images(name))
+    assert first.digest == digest(load_images(name))
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_a_built_in_set_has_the_digest_of_its_pictures(name):
+    assert load_set(name).digest == digest(load_images(name))
+
+
+def test_load_images_decodes_anew(tmp_path, decoded):
+    name = f"folder:{fill(tmp_path / 'own', ['a.png'])}"
+    kept = load_set(name)
+    mine = load_images(name)
+    assert decoded == ["a.png", "a.png"]
+    mine["a"].zero_()
+    mine["b"] = mine.pop("a")
+    assert same(load_images(name), load_set(name).pictures)
+    assert digest(kept.pictures) == kept.digest
+
+
+def test_a_changed_file_is_noticed(tmp_path, decoded):
+    """Even if it keeps its size: bitmaps of one shape all have the same number of bytes."""
+    folder = fill(tmp_path / "own", ["a.bmp", "b.bmp"])
+    path, name = folder / "a.bmp", f"folder:{folder}"
+    before, status = load_set(name), path.stat()
+    Image.new("RGB", (20, 20)).save(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))  # clocks of files are coarse
+    assert path.stat().st_size == status.st_size
+    after = load_set(name)
+    assert not after.pictures["a"].any()
+    assert torch.equal(after.pictures["b"], before.pictures["b"])
+    assert after.digest == digest(load_images(name)) != before.digest
+    assert decoded == ["a.bmp", "b.bmp"] * 3
+
+
+def test_added_and_removed_files_are_noticed(tmp_path):
+    folder = fill(tmp_path / "own", ["a.png"])
+    name = f"folder:{folder}"
+    before = load_set(name)
+    Image.new("RGB", (20, 20)).save(folder / "b.png")
+    assert list(load_set(name).pictures) == ["a", "b"]
+    assert load_set(name).digest != before.digest
+    (folder / "b.png").unlink()
+    assert list(load_set(name).pictures) == ["a"]
+    assert load_set(name).digest == before.digest
+    (folder / "a.png").rename(folder / "c.png")
+    assert list(load_set(name).pictures) == ["c"]
+
+
+def test_a_relative_folder_is_cached_by_its_full_path(tmp_path, monkeypatch):
+    for seed, place in enumerate(("here", "there")):
+        fill(tmp_path / place / "own", [f"{place}.png"], size=20 + seed)
+    for place in ("here", "there", "here"):
+        monkeypatch.chdir(tmp_path / place)
+        assert list(load_set("folder:own").pictures) == [place]
+
+
+def test_centre_crops_are_cached_too(full_set, decoded):
+    first = load_set("DIV2K_valid_centre256")
+    assert load_set("DIV2K_valid_centre256") is first
+    assert decoded == ["0801.png", "0802.png"]
+    assert same(first.pictures, load_images("DIV2K_valid_centre256"))
+    assert load_set("DIV2K-valid").pictures["0801"].shape == (3, 280, 300)
+    Image.new("RGB", (300, 280)).save(full_set / "0801.png")
+    after = load_set("DIV2K_valid_centre256")
+    assert not after.pictures["0801"].any()
+    assert after.digest != first.digest
+
+
+def test_bad_names_are_refused_with_and_without_the_cache(tmp_path):
+    for load in (load_images, load_set):
+        with pytest.raises(ValueError, match="unknown data set 'set6'; known: builtin-train"):
+            load("set6")
+        with pytest.raises(ValueError, match="no such folder"):
+            load(f"folder:{tmp_path / 'none'}")
 
 
 @pytest.mark.usefixtures("real_data")

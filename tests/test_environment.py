@@ -1,4 +1,4 @@
-"""The pins agree: constraints.txt, environment.yml, pyproject.toml."""
+"""constraints.txt, environment.yml and pyproject.toml agree; commands and citation are right."""
 
 import re
 import tomllib

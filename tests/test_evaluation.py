@@ -1,13 +1,14 @@
-"""Both protocols, recomputed; and the field's published bicubic figures where the sets are."""
+"""Both protocols, recomputed; and the field's published bicubic figures on the research sets."""
 
 import numpy as np
 import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio
 
-from gvstudy import build_model, evaluate, load_images
-from gvstudy.evaluation import METRICS, measure, psnr, super_resolve
+from gvstudy.data.sets import load_images
+from gvstudy.evaluation import METRICS, evaluate, measure, psnr, super_resolve
 from gvstudy.images import to_float, to_luma, to_uint8
+from gvstudy.models import build_model
 
 
 def picture(channels=3, height=40, width=48, seed=0):
@@ -66,7 +67,7 @@ def test_grey_pictures_are_scored_on_their_own_values():
     assert measure(sr, hr, 2)["psnr_y"] == pytest.approx(expected, abs=1e-3)
 
 
-def test_lr_is_made_as_told():
+def test_lr_is_made_by_the_chosen_kernel():
     pictures = {"a": picture(seed=3)}
     model = build_model("bicubic", 2)
     by_kernel = [
@@ -89,13 +90,13 @@ def test_super_resolve_leaves_the_model_as_it_was():
         assert model.training == training
 
 
-def test_an_image_that_is_not_finite_has_no_figures():
+def test_an_image_that_is_not_finite_has_no_metrics():
     sr = to_float(picture())
     sr[0, 0, 3, 3] = torch.nan
     assert all(np.isnan(value) for value in measure(sr, picture(), 2).values())
 
 
-def test_refusals():
+def test_bad_input_is_refused():
     for no_picture in (picture().float(), picture()[None], picture()[:1].expand(2, -1, -1)):
         with pytest.raises(ValueError, match=r"expected a picture, uint8 \(C, H, W\)"):
             evaluate(build_model("bicubic", 2), {"a": no_picture}, 2)

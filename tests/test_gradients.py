@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gvstudy import gradient_maps, variance_map, variance_ratio
-from gvstudy.gradients import variance_scores
+from gvstudy.gradients import variance_metrics
 
 
 def ramp(slope=0.01, size=20):
@@ -51,17 +51,17 @@ def test_variance_is_unbiased_and_drops_remainders():
 def test_measures_know_contrast(factor, ratio):
     hr = texture()
     assert variance_ratio(factor * hr, hr) == pytest.approx(ratio, rel=1e-4)
-    assert variance_scores(factor * hr, hr)["log_variance_ratio"] == pytest.approx(
+    assert variance_metrics(factor * hr, hr)["log_variance_ratio"] == pytest.approx(
         math.log(ratio), abs=1e-4
     )
 
 
 def test_distance():
     hr = texture()
-    assert variance_scores(hr, hr)["variance_distance"] == 0
+    assert variance_metrics(hr, hr)["variance_distance"] == 0
     assert (
-        variance_scores(0.5 * hr, hr)["variance_distance"]
-        > variance_scores(0.9 * hr, hr)["variance_distance"]
+        variance_metrics(0.5 * hr, hr)["variance_distance"]
+        > variance_metrics(0.9 * hr, hr)["variance_distance"]
         > 0
     )
 
@@ -71,8 +71,8 @@ def test_log_ratio_leaves_flat_patches_out():
     hr[..., :20] = 0.5
     sr = hr.clone()
     sr[..., :18] += 0.001 * texture(1)[..., :18]
-    assert abs(variance_scores(sr, hr)["log_variance_ratio"]) < 0.1
-    assert math.isnan(variance_scores(hr, torch.full_like(hr, 0.5))["log_variance_ratio"])
+    assert abs(variance_metrics(sr, hr)["log_variance_ratio"]) < 0.1
+    assert math.isnan(variance_metrics(hr, torch.full_like(hr, 0.5))["log_variance_ratio"])
 
 
 def test_measuring_needs_no_gradient(recwarn):

@@ -9,15 +9,10 @@ from dataclasses import fields, replace
 import pandas as pd
 import pytest
 
-from gvstudy import losses
-from gvstudy.controls import GRIDS
-from gvstudy.files import package_data
-from gvstudy.grids import SIZES
-from gvstudy.runs import Run
-from gvstudy.store import run_id
-
-for name in ("maps", "norm"):
-    losses.REGULARISERS.setdefault(name, lambda n, padding: lambda sr, hr: sr.mean())
+from gvstudy.config import Run
+from gvstudy.paths import package_data
+from gvstudy.study.grids import GRID_SIZES, GRIDS
+from gvstudy.study.store import run_id
 
 DIGESTS = {  # SHA-256 of the decoded training pictures
     "BSDS500": "42a3b9b16a90be5264c4ed9cfcbb9b2e8f147754432db76c021298383fdff481",
@@ -76,7 +71,9 @@ def test_the_ids_of_all_reference_runs_follow_from_their_descriptions():
 def keys(name):
     """The keys of a grid's runs in every size, in one precision so that machines agree."""
     return [
-        replace(run, precision="float32").key for size in sorted(SIZES) for run in GRIDS[name](size)
+        replace(run, precision="float32").key
+        for size in sorted(GRID_SIZES)
+        for run in GRIDS[name](size)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Reading every kind of picture, resizing as MATLAB does, colour."""
+"""Pictures: every kind is read, resizing is MATLAB's, colours and crops are right."""
 
 import math
 
@@ -130,7 +130,7 @@ def test_every_mode_is_read(tmp_path, name, convert, channels):
         np.testing.assert_allclose(picture[0], RAMP, atol=1)
 
 
-def test_dropped_transparency_is_told(tmp_path):
+def test_dropped_transparency_is_reported(tmp_path):
     image = Image.fromarray(RAMP).convert("P")
     image.save(tmp_path / "p.png", transparency=3)
     with pytest.warns(UserWarning, match=r"p\.png: the alpha channel is dropped"):
@@ -145,12 +145,12 @@ def test_sixteen_bits_become_eight(tmp_path):
 def test_the_camera_s_rotation_is_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
-    path = saved(tmp_path / "turned.png", RAMP[:8], exif=exif)
+    path = saved(tmp_path / "rotated.png", RAMP[:8], exif=exif)
     assert im.read(path).shape == (1, 16, 8)
 
 
-@pytest.mark.parametrize("content", [b"no picture", b"", b"\x89PNG\r\n\x1a\n12345"])
-def test_a_file_that_is_no_picture(tmp_path, content):
+@pytest.mark.parametrize("content", [b"not a picture", b"", b"\x89PNG\r\n\x1a\n12345"])
+def test_a_file_that_is_not_a_picture(tmp_path, content):
     (tmp_path / "x.png").write_bytes(content)
     with pytest.raises(ValueError, match=r"x\.png: not a picture"):
         im.read(tmp_path / "x.png")

@@ -1,4 +1,6 @@
-"""GV against a version written from the equations; the other losses; how they are composed."""
+"""GV against a naive version of the equations; the other losses; how they are combined."""
+
+from functools import partial
 
 import pytest
 import torch
@@ -7,10 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gvstudy.gradient_variance as gv
-from gvstudy import GradientVarianceLoss, build_loss, gradient_variance_loss
-from gvstudy.gradient_variance import gradient_deviation_loss
-from gvstudy.gradients import variance_maps
-from gvstudy.losses import PIXEL_LOSSES, REGULARISERS, names, squared_total_variation
+from gvstudy import (
+    GradientDeviationLoss,
+    GradientVarianceLoss,
+    build_loss,
+    gradient_deviation_loss,
+    gradient_variance_loss,
+)
+from gvstudy.gradients import gradient_maps, variance_maps
+from gvstudy.losses import PIXEL_LOSSES, REGULARISERS, squared_total_variation
+
+NAMES = [*PIXEL_LOSSES, *(f"{pixel}+{added}" for pixel in PIXEL_LOSSES for added in REGULARISERS)]
 
 GOOD = torch.rand(1, 3, 16, 16)
 
@@ -76,7 +85,7 @@ def test_gv_known_answer():
 
 def test_deviation_known_answer():
     step = torch.zeros(1, 1, 10, 10, dtype=torch.float64)
-    step[..., 5:] = 1  # as above: the x map's variance is 3 * 64 / 63, the y map's nought
+    step[..., 5:] = 1  # as above: the x map's variance is 3 * 64 / 63, the y map's zero
     loss = gradient_deviation_loss(step, torch.zeros_like(step), 8, padding="valid")
     assert loss.item() == pytest.approx(((64 * 3 / 63 + 1e-6) ** 0.5 - 1e-3) ** 2)
 
@@ -89,15 +98,11 @@ def test_deviation_equals_the_naive_version_and_grows_with_the_square(padding):
     naive = 2 * F.mse_loss(*((variance_maps(x, 8, padding) + 1e-6).sqrt() for x in (sr, hr)))
     torch.testing.assert_close(ours, naive)
     torch.testing.assert_close(*(torch.autograd.grad(loss, sr)[0] for loss in (ours, naive)))
-    wide = gradient_deviation_loss(255 * sr, 255 * hr, 8, padding)
-    torch.testing.assert_close(wide, 255**2 * ours, rtol=1e-3, atol=0)
+    dim = gradient_deviation_loss(sr / 2, hr / 2, 8, padding)
+    torch.testing.assert_close(4 * dim, ours, rtol=1e-3, atol=0)
 
 
-def test_deviation_refuses_what_gv_refuses():
-    with pytest.raises(ValueError, match="patch_size 1 is not allowed"):
-        gradient_deviation_loss(GOOD, GOOD, patch_size=1)
-    with pytest.raises(ValueError, match="differ in shape"):
-        gradient_deviation_loss(GOOD, GOOD[..., :-1])
+def test_deviation_of_a_flat_image_has_a_finite_slope():
     flat = torch.zeros(1, 3, 16, 16, requires_grad=True)
     gradient_deviation_loss(flat, GOOD).backward()
     assert flat.grad.isfinite().all()
@@ -137,27 +142,120 @@ def test_the_gradient_of_half_precision_is_half_precision():
     assert torch.equal(half.grad, whole.grad.bfloat16())
 
 
+@pytest.mark.parametrize("loss", [gradient_variance_loss, gradient_deviation_loss])
 @pytest.mark.parametrize("padding", ["zeros", "valid"])
-def test_maps_of_a_repeated_hr_are_as_good_as_hr(padding):
+def test_cached_maps_of_hr_are_as_good_as_hr(loss, padding):
     sr, hr = images(2, 3, 45, 36).requires_grad_(), images(2, 3, 45, 36, seed=1)
     maps = variance_maps(hr, 8, padding)
-    for target in (hr, maps):
-        gradient_variance_loss(sr, target, 8, padding).backward()
+    for target in ({"hr": hr}, {"hr_maps": maps}):
+        loss(sr, **target, patch_size=8, padding=padding).backward()
     doubled = sr.grad
     sr.grad = None
-    gradient_variance_loss(sr, hr, 8, padding).backward()
+    loss(sr, hr, 8, padding).backward()
     torch.testing.assert_close(doubled, 2 * sr.grad)
     torch.testing.assert_close(
-        gradient_variance_loss(sr, maps, 8, padding), gradient_variance_loss(sr, hr, 8, padding)
+        loss(sr, patch_size=8, padding=padding, hr_maps=maps), loss(sr, hr, 8, padding)
     )
+
+
+def test_the_modules_take_cached_maps():
+    sr, hr = images(2, 3, 32, 32), images(2, 3, 32, 32, seed=1)
+    for module in (GradientVarianceLoss(), GradientDeviationLoss()):
+        maps = variance_maps(hr, 8, "zeros")
+        torch.testing.assert_close(module(sr, hr_maps=maps), module(sr, hr))
+
+
+def test_cached_maps_are_a_constant():
+    sr, hr = images(1, 3, 16, 16).requires_grad_(), images(1, 3, 16, 16, seed=1).requires_grad_()
+    gradient_variance_loss(sr, hr_maps=variance_maps(hr, 8, "zeros")).backward()
+    assert hr.grad is None
 
 
 def test_maps_that_do_not_fit_are_refused():
     sr = images(2, 3, 45, 36)
     with pytest.raises(
-        ValueError, match=r"\(2, 2, 11, 9\), SR's have \(2, 2, 5, 4\).*patch_size 8"
+        ValueError, match=r"\(2, 2, 11, 9\), SR's maps have \(2, 2, 5, 4\).*patch_size 8"
     ):
-        gradient_variance_loss(sr, variance_maps(sr, 4, "zeros"), 8)
+        gradient_variance_loss(sr, patch_size=8, hr_maps=variance_maps(sr, 4, "zeros"))
+
+
+@pytest.mark.parametrize(("given", "got"), [({}, "none"), ({"hr": 1, "hr_maps": 1}, "both")])
+def test_hr_or_its_maps_but_not_both(given, got):
+    maps = variance_maps(GOOD, 8, "zeros")
+    given = {name: {"hr": GOOD, "hr_maps": maps}[name] for name in given}
+    for loss in (gradient_variance_loss, GradientDeviationLoss()):
+        with pytest.raises(ValueError, match=f"one of hr and hr_maps, got {got}"):
+            loss(GOOD, **given)
+
+
+CRITERIA = {
+    "squared": lambda d: d**2,
+    "l1": torch.abs,
+    "charbonnier": lambda d: (d**2 + 1e-12).sqrt(),
+}
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("padding", ["zeros", "valid"])
+def test_criteria_equal_the_naive_version(criterion, padding):
+    sr, hr = (images(2, 3, 41, 33, seed=s, dtype=torch.float64) for s in (0, 1))
+    sr.requires_grad_()
+    v_sr, v_hr = (variance_maps(x, 8, padding) for x in (sr, hr))
+    for loss, transform in (
+        (gradient_variance_loss, lambda v: v),
+        (gradient_deviation_loss, lambda v: (v + 1e-6).sqrt()),
+    ):
+        each = CRITERIA[criterion](transform(v_sr) - transform(v_hr))
+        for reduction, naive in (
+            ("none", each), ("sum", each.sum()), ("mean", each[:, 0].mean() + each[:, 1].mean()),
+        ):  # fmt: skip
+            ours = loss(sr, hr, 8, padding, reduction, criterion=criterion)
+            torch.testing.assert_close(ours, naive)
+            slopes = (torch.autograd.grad(x.sum(), sr, retain_graph=True)[0] for x in (ours, naive))
+            torch.testing.assert_close(*slopes)
+
+
+def test_criteria_known_answers():
+    step = torch.zeros(1, 1, 10, 10)
+    step[..., 5:] = 1  # the x map's variance is 64 * 3 / 63, the y map's zero
+    variance, flat = 64 * 3 / 63, torch.zeros_like(step)
+    for criterion, expected in (("squared", variance**2), ("l1", variance)):
+        loss = gradient_variance_loss(step, flat, 8, "valid", criterion=criterion)
+        assert loss.item() == pytest.approx(expected)
+    loss = gradient_variance_loss(step, flat, 8, "valid", criterion="charbonnier")
+    assert loss.item() == pytest.approx(variance + 1e-6)
+
+
+@pytest.mark.parametrize("criterion", ["l1", "charbonnier"])
+def test_gradcheck_of_the_other_criteria(criterion):
+    sr = images(1, 3, 11, 10, dtype=torch.float64).requires_grad_()
+    hr = images(1, 3, 11, 10, seed=1, dtype=torch.float64)
+    loss = partial(gradient_variance_loss, hr=hr, patch_size=4, criterion=criterion)
+    assert torch.autograd.gradcheck(loss, (sr,))
+    deviation = partial(gradient_deviation_loss, hr=hr, patch_size=4, criterion=criterion)
+    assert torch.autograd.gradcheck(deviation, (sr,))
+
+
+@pytest.mark.parametrize("value_range", [(-1, 1), (0, 255), (-2.5, 0.5)])
+@pytest.mark.parametrize("padding", ["zeros", "valid"])
+@pytest.mark.parametrize("module", [GradientVarianceLoss, GradientDeviationLoss])
+def test_another_value_range_gives_the_same_loss(value_range, padding, module):
+    low, high = value_range
+    sr, hr = (images(2, 3, 40, 33, seed=s, dtype=torch.float64) for s in (0, 1))
+    wide = [x * (high - low) + low for x in (sr, hr)]
+    inputs = (sr.requires_grad_(), wide[0].detach().requires_grad_())
+    ours = module(8, padding, value_range=value_range)(inputs[1], wide[1])
+    plain = module(8, padding)(inputs[0], hr)
+    torch.testing.assert_close(ours, plain)
+    ours.backward()
+    plain.backward()
+    torch.testing.assert_close(inputs[1].grad * (high - low), inputs[0].grad)
+
+
+def test_a_value_range_in_half_precision_is_brought_to_unit_range_in_float32():
+    sr, hr = ((255 * images(1, 3, 24, 24, seed=s)).bfloat16() for s in (0, 1))
+    ours = gradient_variance_loss(sr, hr, value_range=(0, 255))
+    assert ours == gradient_variance_loss(sr.float() / 255, hr.float() / 255)
 
 
 def test_the_gradient_is_not_differentiated_again():
@@ -169,7 +267,7 @@ def test_the_gradient_is_not_differentiated_again():
 
 def test_the_module_looks_at_the_range_of_its_first_batch(monkeypatch):
     looks = []
-    monkeypatch.setattr(gv, "_check_range", lambda hr: looks.append(hr))
+    monkeypatch.setattr(gv, "_check_range", lambda hr, value_range: looks.append(hr))
     module, function = GradientVarianceLoss(), gradient_variance_loss
     for loss in (module, module, function, function):
         loss(GOOD, GOOD)
@@ -179,7 +277,7 @@ def test_the_module_looks_at_the_range_of_its_first_batch(monkeypatch):
 def test_a_refused_first_batch_is_looked_at_again():
     module = GradientVarianceLoss()
     for _ in range(2):
-        with pytest.raises(ValueError, match=r"lie in .*; expected \[0, 1\]"):
+        with pytest.raises(ValueError, match=r"are in .*; expected \[0, 1\]"):
             module(GOOD, 255 * GOOD)
 
 
@@ -238,9 +336,17 @@ def test_reductions():
 
 def test_the_module_is_the_function():
     sr, hr = images(2, 3, 32, 32), images(2, 3, 32, 32, seed=1)
-    module = GradientVarianceLoss(4, "valid", "sum")
-    assert module(sr, hr) == gradient_variance_loss(sr, hr, 4, "valid", "sum")
-    assert repr(module) == "GradientVarianceLoss(patch_size=4, padding='valid', reduction='sum')"
+    options = {"criterion": "l1", "value_range": (-1, 1)}
+    for module, function in (
+        (GradientVarianceLoss, gradient_variance_loss),
+        (GradientDeviationLoss, gradient_deviation_loss),
+    ):
+        loss = module(4, "valid", "sum", **options)
+        assert loss(sr, hr) == function(sr, hr, 4, "valid", "sum", **options)
+        assert repr(loss) == (
+            f"{module.__name__}(patch_size=4, padding='valid', reduction='sum', criterion='l1', "
+            "value_range=(-1, 1))"
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -281,25 +387,48 @@ def test_compiles_without_graph_breaks():
         (GOOD, GOOD, {"patch_size": 17}, "patch_size 17.*16x16"),
         (GOOD, GOOD, {"patch_size": 15, "padding": "valid"}, "patch_size 15.*14x14"),
         (GOOD, GOOD * torch.nan, {}, r"expected \[0, 1\]"),
-        (GOOD[:0], GOOD[:0], {}, r"nothing to look at in a batch of shape \(0, 3, 16, 16\)"),
+        (GOOD[:0], GOOD[:0], {}, r"empty batch of shape \(0, 3, 16, 16\)"),
         (GOOD, GOOD, {"patch_size": 1}, "patch_size 1 "),
         (GOOD, GOOD, {"patch_size": 8.0}, r"patch_size 8\.0 is not allowed; whole numbers"),
         (GOOD, GOOD, {"padding": "reflect"}, "'reflect'; known: zeros, valid"),
         (GOOD, GOOD, {"reduction": "median"}, "'median'; known: mean, sum, none"),
+        (GOOD, GOOD, {"criterion": "l2"}, "criterion 'l2'; known: squared, l1, charbonnier"),
+        (
+            GOOD,
+            GOOD,
+            {"value_range": (0, 0)},
+            r"value_range \(0, 0\) is not allowed; \(low",
+        ),
+        (GOOD, GOOD, {"value_range": (1, 0)}, r"value_range \(1, 0\) is not allowed"),
+        (GOOD, GOOD, {"value_range": (0, torch.nan)}, r"value_range \(0, nan\) is not allowed"),
+        (GOOD, GOOD, {"value_range": 255}, "value_range 255 is not allowed"),
+        (GOOD, GOOD - 1.5, {"value_range": (-1, 1)}, r"expected \[-1, 1\]"),
+        (GOOD, 300 * GOOD, {"value_range": (0, 255)}, r"expected \[0, 255\]"),
     ],
 )
-def test_bad_input(sr, hr, options, message):
+@pytest.mark.parametrize("loss", [gradient_variance_loss, gradient_deviation_loss])
+def test_bad_input(loss, sr, hr, options, message):
     with pytest.raises(ValueError, match=message):
-        gradient_variance_loss(sr, hr, **options)
+        loss(sr, hr, **options)
 
 
-@pytest.mark.parametrize("options", [{"patch_size": 1}, {"padding": "same"}, {"reduction": "no"}])
-def test_the_module_refuses_bad_options_at_once(options):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"patch_size": 1},
+        {"padding": "same"},
+        {"reduction": "no"},
+        {"criterion": "l3"},
+        {"value_range": (1, -1)},
+    ],
+)
+@pytest.mark.parametrize("module", [GradientVarianceLoss, GradientDeviationLoss])
+def test_the_modules_refuse_bad_options_at_once(module, options):
     with pytest.raises(ValueError, match=r"known|allowed"):
-        GradientVarianceLoss(**options)
+        module(**options)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", NAMES)
 def test_a_loss_is_the_sum_of_its_terms(name):
     sr, hr = images(2, 3, 24, 24).requires_grad_(), images(2, 3, 24, 24, seed=1)
     loss = build_loss(name, gv_weight=0.5, tv_weight=0.25)
@@ -308,6 +437,19 @@ def test_a_loss_is_the_sum_of_its_terms(name):
     torch.testing.assert_close(loss(sr, hr), sum(terms.values()))
     loss(sr, hr).backward()
     assert sr.grad.isfinite().all()
+
+
+def test_the_pixel_loss_comes_first_so_that_gradients_add_up_in_one_order():
+    """To the bit: autograd adds up in the order of evaluation, and runs repeat to the bit."""
+    sr, hr = images(2, 3, 48, 48).requires_grad_(), images(2, 3, 48, 48, seed=1)
+    terms = build_loss("l2+tv2", tv_weight=1e-4).terms(sr, hr)
+    (ours,) = torch.autograd.grad(sum(terms.values()), sr)
+    pixel = F.mse_loss(sr, hr)
+    (first,) = torch.autograd.grad(pixel + 1e-4 * squared_total_variation(sr, hr), sr)
+    penalty = squared_total_variation(sr, hr)
+    (last,) = torch.autograd.grad(1e-4 * penalty + F.mse_loss(sr, hr), sr)
+    assert torch.equal(ours, first)
+    assert not torch.equal(ours, last)
 
 
 @pytest.mark.parametrize("name", PIXEL_LOSSES)
@@ -329,7 +471,7 @@ def test_tv_known_answers():
     ramp = torch.linspace(0, 1, 11).expand(2, 3, 11, 11)  # 0.1 a step, across only
     terms = build_loss("l2+tv", tv_weight=2.0).terms(ramp, ramp)
     assert terms["tv"].item() == pytest.approx(0.2)
-    assert squared_total_variation(ramp).item() == pytest.approx(2 * 3 * 11 * 10 * 0.01)
+    assert squared_total_variation(ramp, ramp).item() == pytest.approx(2 * 3 * 11 * 10 * 0.01)
     terms = build_loss("l2+tv2", tv_weight=1e-8).terms(ramp, ramp)
     assert terms["tv2"].item() == pytest.approx(6.6e-8)
 
@@ -341,12 +483,16 @@ def test_weights_reach_their_terms():
 
 
 def test_unknown_loss_lists_the_known():
-    with pytest.raises(ValueError, match=r"'l3'; known: l2, l1, ssim, l2\+tv"):
+    with pytest.raises(ValueError, match=r"'l3'; known: l2, l1, ssim, .* one of \+tv, \+tv2"):
         build_loss("l3")
 
 
-def test_a_regulariser_that_is_entered_is_a_loss(monkeypatch):
-    monkeypatch.setitem(REGULARISERS, "half", lambda n, padding: lambda sr, hr: (sr - hr).sum() / n)
-    loss = build_loss("l1+half", gv_weight=0.5, patch_size=2)
-    sr, hr = torch.ones(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
-    assert loss.terms(sr, hr) == {"l1": 1, "half": 4}
+def test_the_other_readings_equal_what_their_names_say():
+    sr, hr = images(2, 3, 24, 24), images(2, 3, 24, 24, seed=1)
+    ours, real = (gradient_maps(x, "zeros") for x in (sr, hr))
+    maps = F.mse_loss(ours[0], real[0]) + F.mse_loss(ours[1], real[1])
+    torch.testing.assert_close(build_loss("l2+maps", gv_weight=0.5).terms(sr, hr)["maps"], maps / 2)
+    each = variance_maps(sr, 4, "zeros") - variance_maps(hr, 4, "zeros")
+    norms = [sum(torch.linalg.norm(one[k]) for one in each) / 2 for k in (0, 1)]
+    terms = build_loss("l2+norm", gv_weight=0.5, patch_size=4).terms(sr, hr)
+    torch.testing.assert_close(terms["norm"], sum(norms) / 2)

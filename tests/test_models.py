@@ -7,7 +7,7 @@ import torch
 
 from gvstudy import Run, build_model
 from gvstudy.images import SCALES, to_grey, upscale
-from gvstudy.models import CHANNELS, SIZES
+from gvstudy.models import CHANNELS, MODEL_SIZES
 from gvstudy.training import initial_model
 
 PARAMETERS = {
@@ -36,7 +36,7 @@ def test_parameter_counts(key, count):
 
 
 @pytest.mark.parametrize("name", ["bicubic", "vdsr", "edsr", "espcn"])
-@pytest.mark.parametrize(("scale", "size"), list(product(SCALES, SIZES)))
+@pytest.mark.parametrize(("scale", "size"), list(product(SCALES, MODEL_SIZES)))
 def test_shapes(name, scale, size):
     for channels in CHANNELS:
         if channels == "rgb-to-grey" and name in ("edsr", "espcn"):
@@ -100,7 +100,7 @@ def test_vdsr_starts_after_he():
         (("vdsr", 2, "large"), "unknown size 'large'; known: paper, reduced"),
         (("vdsr", 2, "paper", "cmyk"), "unknown channels 'cmyk'"),
         (("vdsr", 2, "paper", "rgb", "nearest"), "unknown upsample 'nearest'"),
-        (("edsr", 2, "paper", "rgb-to-grey"), "VDSR's alone"),
+        (("edsr", 2, "paper", "rgb-to-grey"), "channels of edsr 'rgb-to-grey'; known: rgb, luma"),
     ],
 )
 def test_unknown_names_list_the_known(arguments, message):

@@ -11,17 +11,22 @@ import yaml
 from click.testing import CliRunner
 
 from gvstudy import load_images
-from gvstudy import notebooks as books
 from gvstudy.cli import main
 from gvstudy.images import write
+from gvstudy.study import notebooks as books
 
 NOTEBOOKS = sorted(Path(__file__).parent.parent.glob("notebooks/*_*.ipynb"))
 PATHS = re.compile(r"(/home|/root|/tmp|/work|/Users|/private|/opt|[A-Z]:\\)[\w./\\-]*")
 UNCOMPARED = {"nbval-ignore-output", "nbval-skip"}
+TRAINING = re.compile(r"\b(train|train_or_load)\(")
 ANSWERS = sorted(NOTEBOOKS[0].parent.glob("solutions/*.ipynb"))
-each = pytest.mark.parametrize(
-    "path", NOTEBOOKS + ANSWERS, ids=lambda path: str(path.relative_to(NOTEBOOKS[0].parent))
-)
+
+
+def relative(path):
+    return str(path.relative_to(NOTEBOOKS[0].parent))
+
+
+each = pytest.mark.parametrize("path", NOTEBOOKS + ANSWERS, ids=relative)
 
 
 def read(path):
@@ -85,24 +90,31 @@ def test_compared_cells_hold_outputs(path):
             assert "".join(o.get("text", "") for o in cell.outputs).strip(), cell.source
 
 
-@each
+def trains(path):
+    return any(TRAINING.search(cell.source) for cell in code_cells(path))
+
+
+def test_notebooks_train():
+    """So that the test below has something to look at."""
+    assert {path.name[:2] for path in NOTEBOOKS if trains(path)} >= {"01", "03", "04", "05"}
+
+
+@pytest.mark.parametrize("path", list(filter(trains, NOTEBOOKS + ANSWERS)), ids=relative)
 def test_cells_with_trained_numbers_are_followed_by_a_guard(path):
-    cells = code_cells(path)
-    if any("trained(" in cell.source for cell in cells):
-        assert any("assert " in cell.source and not tags(cell) for cell in cells)
+    assert any("assert " in cell.source and not tags(cell) for cell in code_cells(path))
 
 
 @each
 def test_no_path_of_a_machine(path):
-    told = re.sub(r'"image/png": "[^"]*"', "", path.read_text(encoding="utf-8"))
-    found = PATHS.search(told)
+    text = re.sub(r'"image/png": "[^"]*"', "", path.read_text(encoding="utf-8"))
+    found = PATHS.search(text)
     assert found is None, found
 
 
 @each
 def test_committed_notebooks_are_light_and_clean(path):
     assert path.stat().st_size < 1_000_000
-    for cell in code_cells(path):  # the pieces that a stream comes in hang on the machine's speed
+    for cell in code_cells(path):  # a slower machine would cut a stream into more pieces
         assert sum(output.output_type == "stream" for output in cell.outputs) <= 1, cell.source
     metadata = read(path).metadata
     assert set(metadata) <= {"kernelspec", "language_info"}
@@ -138,8 +150,7 @@ def test_the_readme_has_the_ledger_of_notebook_07():
 def test_quick_is_the_notebooks_own_default():
     quick = books.read_profile("quick")
     for path in NOTEBOOKS:
-        told = papermill.inspect_notebook(str(path))
-        for name, parameter in told.items():
+        for name, parameter in papermill.inspect_notebook(str(path)).items():
             if name != books.FIGURES:
                 assert quick[name] == yaml.safe_load(parameter["default"]), (path.name, name)
 
@@ -151,6 +162,7 @@ def test_profiles_hold_known_parameters_of_the_right_type(profile):
     assert parameters.keys() == books.read_profile("quick").keys()
 
 
+@pytest.mark.slow
 def test_another_parameter_changes_the_result(tmp_path):
     results = []
     for n in (8, 16):
@@ -164,6 +176,7 @@ def test_another_parameter_changes_the_result(tmp_path):
     assert re.search(r"\b1024 patches", large)
 
 
+@pytest.mark.slow
 def test_another_scale_changes_a_training_notebook(tmp_path):
     texts = []
     for scale in (2, 3):
@@ -203,8 +216,8 @@ def test_a_parameter_that_is_not_allowed_is_refused_before_anything_runs():
 
 
 def test_changes_are_read_by_their_type():
-    told = books.read_changes(["learning_rate=1e-3", "scale=3", "test_set=[1", "keep="], NOTEBOOKS)
-    assert told == {"learning_rate": 0.001, "scale": 3, "test_set": "[1", "keep": ""}
+    read = books.read_changes(["learning_rate=1e-3", "scale=3", "test_set=[1", "keep="], NOTEBOOKS)
+    assert read == {"learning_rate": 0.001, "scale": 3, "test_set": "[1", "keep": ""}
 
 
 def test_a_parameter_that_the_chosen_notebook_lacks_is_refused():
@@ -221,6 +234,7 @@ def test_an_unknown_profile_or_notebook_is_refused():
     refused(study("--set", "steps"), "NAME=VALUE")
 
 
+@pytest.mark.slow
 def test_a_study_is_written_once_and_then_left_alone(tmp_path, monkeypatch):
     arguments = ["--profile", "smoke", "--only", "02", "--out", tmp_path / "results"]
     arguments += ["--figures", tmp_path / "figures"]
@@ -253,16 +267,37 @@ def test_a_figure_that_is_gone_is_drawn_again(tmp_path):
     assert not books._is_finished(page, "g")
 
 
-def test_a_page_hangs_on_the_pictures_of_a_folder(tmp_path):
+def test_a_page_depends_on_the_pictures_of_a_folder(tmp_path):
     pictures = tmp_path / "pictures"
-    told = []
+    parameters = {"test_set": f"folder:{pictures}"}
+    found = []
     for name, picture in load_images("builtin-valid").items():
         write(pictures / f"{name}.png", picture)
-        told.append(books._fingerprint(NOTEBOOKS[0], {"test_set": f"folder:{pictures}"}))
-    assert told[0] != told[1]
+        found.append(books._fingerprint(NOTEBOOKS[0], parameters))
+    write(pictures / f"{name}.png", 255 - picture)  # the same files with other pixels
+    found.append(books._fingerprint(NOTEBOOKS[0], parameters))
+    assert len(set(found)) == 3
 
 
-def test_a_notebook_that_stops_is_told_in_one_line(tmp_path):
+@pytest.mark.parametrize(
+    "name",
+    ["gvstudy/paths.py", "gvstudy/study/store.py", "data/registry.toml", "data/paper/table1.csv"],
+)
+def test_a_page_depends_on_the_package_and_its_data(name, monkeypatch):
+    """Every file counts, whatever its folder: read one of them as if it had been changed."""
+    before = books._fingerprint(NOTEBOOKS[0], {})
+    assert books._fingerprint(NOTEBOOKS[0], {}) == before
+    changed, read_bytes = NOTEBOOKS[0].parents[1] / name, Path.read_bytes
+
+    def read_changed(path):
+        return read_bytes(path) + (b"#" if path == changed else b"")
+
+    monkeypatch.setattr(Path, "read_bytes", read_changed)
+    assert books._fingerprint(NOTEBOOKS[0], {}) != before
+
+
+@pytest.mark.slow
+def test_a_notebook_that_stops_is_reported_in_one_line(tmp_path):
     arguments = ["--profile", "smoke", "--only", "02", "--out", tmp_path, "--figures", tmp_path]
     result = study(*arguments, "--set", "patch_size=1000")
     assert result.exit_code == 1
@@ -278,8 +313,9 @@ def test_changed_parameters_have_a_folder_of_their_own():
     assert "/" not in books.folder_name("quick", {"test_set": "folder:a/b"})
 
 
+@pytest.mark.slow
 def test_notebook_07_makes_its_results_anew(tmp_path, monkeypatch):
-    """Every control once, four steps each: what the kept results stand in for still runs."""
+    """Every control once, four steps each: the runs behind the reference results still work."""
     monkeypatch.setenv("GVSTUDY_RUNS", str(tmp_path / "runs"))
     (path,) = [path for path in NOTEBOOKS if path.name.startswith("07")]
     given = {"rerun": "smoke", "keep": str(tmp_path / "kept")}

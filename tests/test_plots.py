@@ -1,10 +1,11 @@
-"""Charts show what they are given, where it belongs."""
+"""Charts show the data they are given, in the right place."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from gvstudy import plots, statistics, tradeoffs
+from gvstudy import plots
+from gvstudy.study import statistics
 
 
 def effects():
@@ -18,7 +19,7 @@ def effects():
     return statistics.tabulate(statistics.compare(ours, ours.assign(psnr_y=0.0), "psnr_y"))
 
 
-def test_a_forest_has_a_panel_a_model_and_a_line_a_cell():
+def test_a_forest_has_one_panel_per_model_and_one_line_per_cell():
     table = effects()
     figure = plots.forest(table.assign(paper=1.5), "dB")
     assert [ax.get_title() for ax in figure.axes] == list(table.index.unique("model"))
@@ -31,21 +32,21 @@ def test_a_forest_has_a_panel_a_model_and_a_line_a_cell():
         assert sorted(lines[:, 0]) == pytest.approx(sorted([*row["by_seed"], row["mean"], 1.5]))
 
 
-def test_a_forest_without_the_paper_tells_of_no_cross():
+def test_a_forest_without_the_paper_explains_no_cross():
     figure = plots.forest(effects(), "dB")
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == [
-        "mean", "interval over images", "a seed",
+        "mean", "interval over images", "one seed",
     ]  # fmt: skip
 
 
-def test_gains_by_steps_show_every_seed_and_both_arms():
+def test_gains_by_steps_show_every_seed_and_both_losses():
     gains = pd.DataFrame(
         {"mean": [0.2, 0.0], "seeds": [(0.1, 0.3), (-0.1, 0.1)], "by_seed": [(0.1, 0.3), (0, 0)]},
         index=[375, 3750],
     )
     levels = pd.DataFrame({"l2": [30.0, 31.0], "l2+gv": [30.2, 31.0]}, index=[375, 3750])
-    left, right = tradeoffs.by_steps(gains, levels, "PSNR").axes
+    left, right = plots.by_steps(gains, levels, "PSNR").axes
     assert [text.get_text() for text in left.get_xticklabels()] == ["375", "3,750"]
     shown = np.concatenate([dots.get_offsets().data for dots in left.collections])
     assert sorted(shown[:, 1]) == [0, 0, 0.1, 0.3]
@@ -63,16 +64,16 @@ def points(*lines):
 ALONE = pd.Series({"variance_ratio": 0.8, "psnr_y": 30, "ssim_y": 0.9})
 
 
-def test_a_sweep_has_a_row_a_padding_and_tv_in_both():
+def test_a_sweep_has_one_row_per_padding_and_tv_in_both():
     shown = points(("GV, patch 8", "zeros"), ("GV, patch 8", "valid"), ("TV", ""))
-    figure = tradeoffs.sweep(shown, ALONE, shown.iloc[1])
+    figure = plots.sweep(shown, ALONE, shown.iloc[1])
     titles = [ax.get_title() for ax in figure.axes]
     assert titles == ["padding zeros"] * 2 + ["padding valid"] * 2
     for ax in figure.axes:
         assert [line.get_label() for line in ax.lines] == ["GV, patch 8", "TV"]
     assert figure.axes[0].lines[0].get_ydata() == pytest.approx([29.9, 29])
     rings = [len(ax.collections) for ax in figure.axes]
-    assert rings == [2, 2, 1, 1]  # the star, and the paper's setting where it belongs
+    assert rings == [2, 2, 1, 1]  # the star, and the paper's setting with its own padding
     (legend,) = figure.legends
     labels = [text.get_text() for text in legend.get_texts()]
     assert labels == ["GV, patch 8", "TV", "L2 alone", "the paper's setting"]
@@ -80,12 +81,12 @@ def test_a_sweep_has_a_row_a_padding_and_tv_in_both():
 
 def test_a_sweep_without_paddings_is_one_row():
     shown = points(("GV", ""), ("maps", ""))
-    figure = tradeoffs.sweep(shown, ALONE, shown.iloc[1])
+    figure = plots.sweep(shown, ALONE, shown.iloc[1])
     assert [ax.get_ylabel() for ax in figure.axes] == ["PSNR (luma, dB)", "SSIM (luma)"]
     assert [len(ax.lines) for ax in figure.axes] == [2, 2]
 
 
-def test_a_figure_is_saved_for_the_screen_and_for_print(tmp_path):
+def test_a_figure_is_saved_for_screen_and_print(tmp_path):
     figure = plots.edge_profile(pd.DataFrame({"HR": [0.0, 1.0], "bicubic": [0.2, 0.6]}))
     for name in ("one", "again"):
         plots.save(figure, tmp_path, name)

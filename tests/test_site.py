@@ -1,4 +1,4 @@
-"""The site: built without a warning, light, whole, and read without a network."""
+"""The site builds without a warning, is light and complete, and can be read offline."""
 
 import re
 import subprocess
@@ -9,12 +9,13 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+pytestmark = pytest.mark.slow  # builds all pages
 ROOT = Path(__file__).parent.parent
 LARGEST = 3_000_000  # bytes of a page with its pictures
 
 
 class Addresses(HTMLParser):
-    """What a page names: the places it links to, and the files it loads."""
+    """The addresses in a page: what it links to, what it loads, and its own anchors."""
 
     def __init__(self, page):
         super().__init__()
@@ -22,7 +23,7 @@ class Addresses(HTMLParser):
         self.feed(page.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attrs):
-        """Sort an element's addresses."""
+        """Collect the addresses of one element."""
         given = dict(attrs)
         self.anchors.add(given.get("id"))
         if tag == "a" and given.get("href"):
@@ -57,15 +58,15 @@ def test_every_notebook_is_a_page(pages):
 
 
 def test_tables_are_drawn(site):
-    """Those of the text and those that a cell gives out, such as notebook 07's ledger."""
+    """Tables of the text and of outputs, such as notebook 07's ledger."""
     for page in site.rglob("*.html"):
         text = re.sub(r"<pre>.*?</pre>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
         assert not re.search(r"\|\s*[-\u2014]+\s*\|", text), page.name
 
 
 def test_no_link_is_broken(pages):
-    for page, told in pages.items():
-        for address in told.links:
+    for page, addresses in pages.items():
+        for address in addresses.links:
             parts = urlsplit(address)
             if parts.scheme or parts.netloc:
                 continue
@@ -76,9 +77,9 @@ def test_no_link_is_broken(pages):
 
 
 def test_pages_are_light_and_load_nothing_from_elsewhere(pages):
-    for page, told in pages.items():
+    for page, addresses in pages.items():
         size = page.stat().st_size
-        for address in told.loaded:
+        for address in addresses.loaded:
             parts = urlsplit(address)
             assert not parts.scheme or parts.scheme == "data", (page.name, address)
             if not parts.scheme:

@@ -1,14 +1,14 @@
-"""Intervals and verdicts: known answers, and how often the rule is wrong where nothing is true."""
+"""Intervals and verdicts: known answers, and how often the rule is wrong under a true null."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from gvstudy import statistics as s
+from gvstudy.study import statistics as s
 
 
 def rows(values, loss="l2"):
-    """Result rows from an (images, seeds) array of figures."""
+    """Result rows from an (images, seeds) array of PSNRs."""
     return pd.DataFrame(
         {"model": "vdsr", "scale": 2, "set": "T", "image": str(i), "seed": seed, "loss": loss,
          "psnr_y": value}
@@ -17,7 +17,7 @@ def rows(values, loss="l2"):
 
 
 def table(images, seeds, *, mean=0.0, seed_noise=0.0, image_noise=0.0, chance=None):
-    """Differences with a true mean, a part that a seed's images share, and each image's own."""
+    """Differences with a true mean, noise shared by a seed's images, and noise of each image."""
     chance = chance or np.random.default_rng(0)
     shared = seed_noise * chance.standard_normal(seeds)
     own = image_noise * chance.standard_normal((images, seeds))
@@ -55,7 +55,7 @@ def test_one_seed_has_no_interval_and_no_verdict():
     assert s.verdict(found, found.p) == "consistent with"
 
 
-def test_cells_are_compared_apart_and_a_diverged_seed_drops_out():
+def test_cells_are_compared_separately_without_diverged_seeds():
     base, ours = np.zeros((6, 3)), np.full((6, 3), 0.2) + np.array([0.0, 0.01, 0.02])
     ours[:, 1] = np.nan  # a run that diverged
     signs = {"A": 1, "B": -1}
@@ -109,7 +109,7 @@ def test_verdicts(options, expected):
     assert s.verdict(found, found.p) == expected
 
 
-def test_the_official_recipe_takes_eight_seeds():
+def test_the_official_recipe_needs_eight_seeds():
     chance = {"mean": 0.3, "seed_noise": 0.01, "image_noise": 0.05}
     for seeds, expected in ((6, "consistent with"), (8, "confirmed")):
         found = s.effect(table(40, seeds, **chance), 0.05)
@@ -117,22 +117,22 @@ def test_the_official_recipe_takes_eight_seeds():
 
 
 @pytest.mark.parametrize("seeds", [6, 8])
-def test_under_a_true_null_the_rule_seldom_speaks(seeds):
-    """No effect, but seeds differ (as trainings do) and images too: 400 studies."""
+def test_the_rule_is_rarely_wrong_under_a_true_null(seeds):
+    """400 studies without an effect, in which seeds differ (as trainings do) and images too."""
     chance = np.random.default_rng(1)
-    spoken = 0
+    verdicts = 0
     for _ in range(400):
         difference = table(100, seeds, seed_noise=0.1, image_noise=0.1, chance=chance)
         found = s.effect(difference, margin=0.0)
-        spoken += s.verdict(found, found.p) in ("confirmed", "contradicted")
-    assert spoken / 400 <= 0.08  # 5 % and three standard errors
+        verdicts += s.verdict(found, found.p) in ("confirmed", "contradicted")
+    assert verdicts / 400 <= 0.08  # 5 % and three standard errors
 
 
-def test_three_seeds_and_an_interval_over_images_would_speak_too_often():
-    """Why the rule asks for more: agreeing seeds and images, with no effect at all."""
+def test_three_seeds_and_an_interval_over_images_would_be_wrong_too_often():
+    """Why the rule needs more: seeds and images often agree without any effect."""
     chance = np.random.default_rng(2)
-    spoken = 0
+    verdicts = 0
     for _ in range(400):
         found = s.effect(table(100, 3, seed_noise=0.1, image_noise=0.1, chance=chance), 0.0)
-        spoken += s.verdict(found, found.p) in ("consistent with", "against")
-    assert spoken / 400 > 0.15
+        verdicts += s.verdict(found, found.p) in ("consistent with", "against")
+    assert verdicts / 400 > 0.15

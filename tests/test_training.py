@@ -1,4 +1,4 @@
-"""A run's outcome hangs on its description alone; what stops it, and what it goes on from."""
+"""A run's outcome depends on its description alone; what stops it, and what it continues."""
 
 import dataclasses
 import math
@@ -13,9 +13,9 @@ import torch
 
 from gvstudy import Run, train
 from gvstudy import training as tr
+from gvstudy.config import distinct
 from gvstudy.images import to_uint8
 from gvstudy.losses import ComposedLoss, build_loss
-from gvstudy.runs import distinct
 
 TINY = Run(model="espcn", steps=20, batch_size=2, crop_size=24)
 
@@ -155,13 +155,13 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
 
 def test_precision_is_the_machine_s_unless_given(monkeypatch):
     for able, expected in ((True, "bfloat16"), (False, "float32")):
-        monkeypatch.setattr("gvstudy.runs.computes_bfloat16", lambda able=able: able)
+        monkeypatch.setattr("gvstudy.config.computes_bfloat16", lambda able=able: able)
         assert Run().description()["precision"] == expected
-        assert Run(model="espcn").arithmetic == "float32"
-        assert Run(loss="ssim+gv").arithmetic == "float32"
-        assert Run(model="edsr").arithmetic == expected
-        assert Run(precision="float32").arithmetic == "float32"
-        assert Run(model="espcn", precision="bfloat16").arithmetic == "bfloat16"
+        assert Run(model="espcn").resolved_precision == "float32"
+        assert Run(loss="ssim+gv").resolved_precision == "float32"
+        assert Run(model="edsr").resolved_precision == expected
+        assert Run(precision="float32").resolved_precision == "float32"
+        assert Run(model="espcn", precision="bfloat16").resolved_precision == "bfloat16"
 
 
 def test_bfloat16_is_the_model_s_alone():
@@ -231,16 +231,23 @@ def test_description_leaves_out_what_the_loss_does_not_use():
         ),
         ({"crop_size": 8, "padding": "valid", "loss": "l2+gv"}, "patch_size 8 .*allowed: 2 to 6"),
         ({"patch_size": 1, "loss": "l2+gv"}, "patch_size 1 does not fit"),
-        ({"seed": 0.5}, "seed 0.5 is not a whole number"),
-        ({"steps": "10"}, "steps '10' is not a whole number"),
+        ({"seed": 0.5}, r"seed 0\.5 is not allowed; whole numbers from 0 on"),
+        ({"steps": "10"}, "steps '10' is not allowed; whole numbers from 3 on"),
         ({"learning_rate": math.inf}, "learning_rate inf is not allowed"),
-        ({"steps": 0}, "steps 0 is not allowed; 3 and above"),
+        ({"steps": 0}, "steps 0 is not allowed; whole numbers from 3 on"),
         ({"batch_size": 0}, "batch_size 0 is not allowed"),
         ({"learning_rate": math.nan}, "learning_rate nan is not allowed"),
         ({"gv_weight": -1.0}, r"gv_weight -1\.0 is not allowed"),
         ({"seed": -1}, "seed -1 is not allowed"),
         ({"start_steps": -1}, "start_steps -1 is not allowed"),
-        ({"start_steps": 2}, "steps 2 is not allowed; 3 and above"),
+        ({"crop_size": 0}, "crop_size 0 is not allowed; whole numbers from 1 on"),
+        ({"patch_size": -1}, "patch_size -1 is not allowed"),
+        ({"seed": True}, "seed True is not allowed"),
+        ({"scale": 2.0}, r"scale 2\.0 is not allowed; whole numbers"),
+        ({"learning_rate": "0.1"}, r"learning_rate '0\.1' is not allowed; finite numbers above 0"),
+        ({"learning_rate": None}, "learning_rate None is not allowed"),
+        ({"start_learning_rate": 0.0}, r"start_learning_rate 0\.0 is not allowed"),
+        ({"start_steps": 2}, "steps 2 is not allowed; whole numbers from 3 on"),
     ],
 )
 def test_a_run_that_cannot_be_is_refused(changes, message):
@@ -276,7 +283,7 @@ def test_no_step_moves_a_weight_farther_than_the_recipe_lets_it():
     run = dataclasses.replace(TINY, model="vdsr", recipe="published-vdsr", steps=3)
     run = dataclasses.replace(run, learning_rate=0.1)
     ends, start = weights(run_to_end(run)[0]), weights(tr.initial_model(run))
-    limit = tr.RECIPES[run.recipe].clip_first * run.learning_rate
+    limit = tr.RECIPES[run.recipe].first_max_grad_value * run.learning_rate
     # Momentum .9 adds up what three clipped steps may be; weight decay takes next to nothing.
     farthest = limit * ((1 + 0.9 + 0.81) + (1 + 0.9) + 1)
     assert 0.5 * limit < (ends - start).abs().max() < farthest + 1e-4
@@ -284,8 +291,8 @@ def test_no_step_moves_a_weight_farther_than_the_recipe_lets_it():
 
 def test_half_the_sum_is_the_mean_at_a_higher_rate(monkeypatch):
     plain = tr.RECIPES["official"]
-    plain = dataclasses.replace(plain, clip=0, weight_decay=0, milestones=(0.5,))
-    summed = dataclasses.replace(plain, summed=True)
+    plain = dataclasses.replace(plain, max_grad_norm=0, weight_decay=0, milestones=(0.5,))
+    summed = dataclasses.replace(plain, sum_loss=True)
     monkeypatch.setitem(tr.RECIPES, "plain", plain)
     monkeypatch.setitem(tr.RECIPES, "summed", summed)
     run = dataclasses.replace(TINY, steps=5, learning_rate=1e-4, recipe="summed")
@@ -305,7 +312,7 @@ def test_pixel_only_goes_where_the_pixel_loss_points_as_far_as_the_whole_loss():
         torch.cat([g.flatten() for g in torch.autograd.grad(t, parameters, retain_graph=True)])
         for t in (pixel, whole)
     )
-    tr._point(model, pixel, whole)
+    tr.set_steered_gradient(model, pixel, whole)
     ours = torch.cat([p.grad.flatten() for p in parameters])
     torch.testing.assert_close(ours.norm(), all_of_it.norm())
     torch.testing.assert_close(ours / ours.norm(), along / along.norm())

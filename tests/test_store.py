@@ -7,13 +7,17 @@ import random
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
-from gvstudy import Run, evaluate, load_images, study
+from gvstudy import Run, evaluate, load_images
 from gvstudy import training as tr
-from gvstudy.store import run_id
+from gvstudy.data import sets
+from gvstudy.study import store as st
+from gvstudy.study.provenance import environment_line
+from gvstudy.study.store import Store, run_id
 
 TINY = Run(model="espcn", steps=6, batch_size=2, crop_size=24)
 
@@ -22,18 +26,18 @@ TINY = Run(model="espcn", steps=6, batch_size=2, crop_size=24)
 def trainings(monkeypatch):
     """The runs that were really trained."""
     seen = []
-    real = study.train
+    real = st.train
 
     def counted(run, *arguments, **options):
         seen.append(run)
         return real(run, *arguments, **options)
 
-    monkeypatch.setattr(study, "train", counted)
+    monkeypatch.setattr(st, "train", counted)
     return seen
 
 
 def finished(run=TINY):
-    return study.trained(run, progress=False)
+    return Store().train_or_load(run, progress=False)
 
 
 def same(one, other):
@@ -79,12 +83,12 @@ def test_weights_that_the_loss_does_not_use_do_not_count(trainings):
     assert len(trainings) == 2
 
 
-def test_the_name_hangs_on_description_data_and_version(monkeypatch):
+def test_the_id_depends_on_description_data_and_version(monkeypatch):
     name = run_id(TINY, "data")
     assert name == run_id(dataclasses.replace(TINY), "data")
     assert name != run_id(dataclasses.replace(TINY, steps=7), "data")
     assert name != run_id(TINY, "other data")
-    monkeypatch.setattr("gvstudy.store.TRAINING_VERSION", 99)
+    monkeypatch.setattr("gvstudy.study.store.TRAINING_VERSION", 99)
     assert name != run_id(TINY, "data")
 
 
@@ -139,6 +143,81 @@ def test_a_store_that_cannot_be_written(tmp_path, monkeypatch, trainings):
     assert not trainings
 
 
+def test_a_store_is_where_it_is_told_to_be(tmp_path, store):
+    given = Store(tmp_path / "mine")
+    run = given.train_or_load(TINY, progress=False).run
+    assert run == TINY
+    assert given.holds(TINY)
+    assert not Store().holds(TINY)
+    assert Store().folder == store
+    assert {path.name for path in given.folder.glob("[!.]*")} == {given.id(TINY)}
+
+
+@pytest.mark.usefixtures("store")
+def test_a_run_travels_from_store_to_store(tmp_path, trainings):
+    first = finished()
+    other = Store(tmp_path / "other")
+    for _ in range(2):  # a second time changes nothing
+        other.import_run(TINY, Store().export_run(TINY))
+    assert same(other.train_or_load(TINY), first)
+    assert len(trainings) == 1
+    weights = other.load_weights(other.id(TINY))
+    assert all(torch.equal(weights[k], v) for k, v in first.model.state_dict().items())
+    with pytest.raises(ValueError, match="no weights of run 'nobody'"):
+        other.load_weights("nobody")
+
+
+def test_damaged_files_are_not_imported(store):
+    with pytest.raises(ValueError, match=r"arrived with damaged files: checksums\.json"):
+        Store().import_run(TINY, {"run.json": b"{}"})
+    assert not Store().holds(TINY)
+
+
+@pytest.mark.usefixtures("store")
+def test_origins_are_a_row_a_run():
+    finished()
+    table = Store().origins([TINY])
+    assert list(table["run"]) == [Store().id(TINY)]
+    assert table.columns.to_list() == [
+        "run", "seconds", "revision", "torch", "python", "device", "threads",
+    ]  # fmt: skip
+
+
+def test_no_runs_or_no_sets_are_refused(store):
+    with pytest.raises(ValueError, match="no results of 0 runs on 1 sets"):
+        Store().results([], ["builtin-valid"])
+    with pytest.raises(ValueError, match="no results of 1 runs on 0 sets"):
+        Store().results([TINY], [])
+    assert not store.exists()
+
+
+@pytest.mark.usefixtures("store")
+def test_a_set_is_decoded_once_for_many_runs(monkeypatch):
+    reads = []
+    sets._cached_set.cache_clear()
+    real = sets.images.read
+    monkeypatch.setattr(sets.images, "read", lambda path: reads.append(path) or real(path))
+    Store().results(GRID, ["builtin-test"], progress=False)
+    assert len(reads) == len(set(reads))
+
+
+def test_two_threads_and_two_stores_do_not_mix(tmp_path):
+    """The global generator belongs to the process: initial weights are drawn under a lock."""
+    runs = [dataclasses.replace(TINY, seed=seed, steps=3) for seed in range(8)]
+    alone = {run: tr.train(run, progress=False)[0].state_dict() for run in runs}
+    stores = [Store(tmp_path / str(i)) for i in range(2)]
+    jobs = [(stores[i % 2], run) for i, run in enumerate(runs)]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda job: job[0].train_or_load(job[1], progress=False), jobs))
+    for (store, run), trained in zip(jobs, found, strict=True):
+        weights = trained.model.state_dict()
+        assert all(torch.equal(weights[name], value) for name, value in alone[run].items())
+        assert store.holds(run)
+    for i, store in enumerate(stores):
+        names = {path.name for path in store.folder.glob("[!.]*")}
+        assert names == {store.id(run) for run in runs[i::2]}
+
+
 def test_a_damaged_run_is_set_aside_and_trained_again(store, trainings):
     first = finished()
     (entry,) = store.glob("[!.]*")
@@ -155,13 +234,13 @@ def test_a_diverged_run_is_kept_as_such(store, monkeypatch):
     def diverges(*_, **__):
         raise tr.DivergedError("at step 3")
 
-    monkeypatch.setattr(study, "train", diverges)
+    monkeypatch.setattr(st, "train", diverges)
     for _ in range(2):
         with pytest.raises(tr.DivergedError, match="at step 3"):
             finished()
     monkeypatch.undo()
     monkeypatch.setenv("GVSTUDY_RUNS", str(store))
-    rows = study.results([TINY], ["builtin-valid"], progress=False)
+    rows = Store().results([TINY], ["builtin-valid"], progress=False)
     assert list(rows["image"]) == ["chelsea", "ihc"]
     assert rows["psnr_y"].isna().all()
 
@@ -171,23 +250,23 @@ GRID = [dataclasses.replace(TINY, loss=loss, seed=seed) for seed in (0, 1) for l
 
 @pytest.mark.usefixtures("store")
 def test_results_are_tidy_and_computed_once(trainings, monkeypatch):
-    rows = study.results(GRID, ["builtin-valid"], progress=False)
+    rows = Store().results(GRID, ["builtin-valid"], progress=False)
     assert len(rows) == 4 * 2
     assert rows.groupby(["loss", "seed"], sort=False).ngroups == 4
     assert set(rows["set"]) == {"builtin-valid"}
-    model = study.trained(GRID[1]).model
+    model = Store().train_or_load(GRID[1]).model
     expected = evaluate(model, load_images("builtin-valid"), 2)["psnr_y"]
     ours = rows.query("loss == 'l1' and seed == 0")["psnr_y"]
     assert ours.to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-4)
-    monkeypatch.setattr(study, "evaluate", None)  # nothing is measured again either
-    assert study.results(GRID, ["builtin-valid"], progress=False).equals(rows)
+    monkeypatch.setattr(st, "evaluate", None)  # nothing is measured again either
+    assert Store().results(GRID, ["builtin-valid"], progress=False).equals(rows)
     assert len(trainings) == 4
 
 
 @pytest.mark.usefixtures("store")
 def test_another_set_is_measured_without_training(trainings):
-    study.results(GRID[:1], ["builtin-valid"], progress=False)
-    rows = study.results(GRID[:1], ["builtin-valid", "builtin-test"], progress=False)
+    Store().results(GRID[:1], ["builtin-valid"], progress=False)
+    rows = Store().results(GRID[:1], ["builtin-valid", "builtin-test"], progress=False)
     assert list(rows["set"].unique()) == ["builtin-valid", "builtin-test"]
     assert len(trainings) == 1
 
@@ -195,8 +274,8 @@ def test_another_set_is_measured_without_training(trainings):
 WORKER = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import test_study as t
-t.study.results(t.LONG, ["builtin-valid"], progress=False)
+import test_store as t
+t.Store().results(t.LONG, ["builtin-valid"], progress=False)
 """
 LONG = [dataclasses.replace(run, steps=400, loss=f"{run.loss}+gv") for run in GRID]
 
@@ -244,4 +323,4 @@ def test_two_processes_share_a_store(tmp_path):
 
 
 def test_the_line_at_the_top_of_a_notebook():
-    assert study.about(3).endswith("seed 3")
+    assert environment_line(3).endswith("seed 3")

@@ -1,4 +1,9 @@
-"""Downloads from a real HTTP server on loopback: whole, or nothing that a later run could trust."""
+"""Getting data sets.
+
+Downloads come from a real HTTP server on loopback: they are complete, or leave nothing that a later
+run could mistake for a set. Copies are compared, picture by picture, with the fingerprints of the
+sets that the results are made of.
+"""
 
 import hashlib
 import io
@@ -7,14 +12,24 @@ import tarfile
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from gvstudy import Run, data, downloads, load_images, study
 from gvstudy.cli import main
+from gvstudy.config import Run
+from gvstudy.data import fetch as fetching
+from gvstudy.data import sets
+from gvstudy.data.fetch import compare_with_fingerprints, fetch, fingerprint, known_fingerprints
+from gvstudy.data.sets import archives, load_images, registry
+from gvstudy.paths import package_data
+from gvstudy.study.store import Store
+
+FINGERPRINTED = sorted(Path(entry.name).stem for entry in package_data("fingerprints").iterdir())
 
 
 def png(seed, side=8):
@@ -50,19 +65,19 @@ class Server:
 
     def __init__(self):
         self.content, self.broken, self.requests = b"", False, 0
-        told = self
+        outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
-                told.requests += 1
+                outer.requests += 1
                 if self.path.startswith("/missing"):
                     self.send_error(404)
                     return
                 self.send_response(200)
-                self.send_header("Content-Length", str(len(told.content)))
+                self.send_header("Content-Length", str(len(outer.content)))
                 self.end_headers()
-                half = len(told.content) // 2 if told.broken else None
-                self.wfile.write(told.content[:half])
+                half = len(outer.content) // 2 if outer.broken else None
+                self.wfile.write(outer.content[:half])
 
             def log_message(self, *arguments):
                 pass
@@ -86,17 +101,17 @@ def server():
 def tiny(server, tmp_path, monkeypatch):
     """A set `Tiny` of three pictures in an archive on the server; downloads go to `tmp_path`."""
     monkeypatch.delenv("GVSTUDY_DATA", raising=False)
-    for module in (data, downloads):
+    for module in (sets, fetching):
         monkeypatch.setattr(module, "downloads_folder", lambda: tmp_path / "downloads")
     entry = {"what": "tiny", "role": "test", "terms": "", "folders": ["Tiny"], "count": 3}
     entry |= {"archive": "tiny", "inside": "top/Tiny/HR"}
-    monkeypatch.setitem(data.registry(), "Tiny", entry)
+    monkeypatch.setitem(registry(), "Tiny", entry)
 
     def serve(content, file="tiny.zip", checksum=None):
         server.content = content
         checksum = checksum or f"sha256:{hashlib.sha256(content).hexdigest()}"
         archive = {"url": server.url(file), "checksum": checksum}
-        monkeypatch.setitem(data.archives(), "tiny", archive)
+        monkeypatch.setitem(archives(), "tiny", archive)
 
     return serve
 
@@ -109,7 +124,7 @@ def left_behind(tmp_path):
 
 def fails(tmp_path, message):
     with pytest.raises(ValueError, match=message) as caught:
-        downloads.fetch("Tiny", progress=False)
+        fetch("Tiny")
     assert "by hand: put its 3 pictures into" in str(caught.value)
     assert not (tmp_path / "downloads" / "Tiny").exists()
     assert not left_behind(tmp_path)
@@ -118,32 +133,32 @@ def fails(tmp_path, message):
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_a_whole_download(kind, tiny, server, tmp_path):
+def test_a_complete_download(kind, tiny, server, tmp_path):
     tiny(packed(kind, GOOD), f"tiny.{kind}")
-    folder = downloads.fetch("Tiny", progress=False)
+    folder = fetch("Tiny")
     assert folder == tmp_path / "downloads" / "Tiny"
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
         f"{i}.png": png(i) for i in range(3)
     }
     assert list(load_images("Tiny")) == ["0", "1", "2"]
-    assert downloads.fetch("Tiny", progress=False) == folder
+    assert fetch("Tiny") == folder
     assert server.requests == 1
 
 
-def test_the_archive_is_asked_for_once(tiny, server, tmp_path):
+def test_the_archive_is_downloaded_once(tiny, server, tmp_path):
     tiny(packed("zip", GOOD))
-    shutil.rmtree(downloads.fetch("Tiny", progress=False))
-    downloads.fetch("Tiny", progress=False)
+    shutil.rmtree(fetch("Tiny"))
+    fetch("Tiny")
     assert server.requests == 1
 
 
-def test_cut_off_in_the_middle_then_whole(tiny, server, tmp_path):
+def test_cut_off_in_the_middle_then_complete(tiny, server, tmp_path):
     tiny(packed("zip", GOOD))
     server.broken = True
     fails(tmp_path, "Tiny from http")
     assert not list((tmp_path / "downloads" / "archives").iterdir())
     server.broken = False
-    assert downloads.fetch("Tiny", progress=False).is_dir()
+    assert fetch("Tiny").is_dir()
 
 
 def test_a_wrong_checksum(tiny, tmp_path):
@@ -168,9 +183,9 @@ def test_no_network(tiny, server, tmp_path):
 @pytest.mark.parametrize(
     "evil", ["../../evil.png", "top/Tiny/HR/../../../../evil.png", "/evil.png"]
 )
-def test_a_path_that_climbs_out(kind, evil, tiny, tmp_path):
+def test_a_path_that_leads_out_of_the_archive(kind, evil, tiny, tmp_path):
     tiny(packed(kind, GOOD | {evil: png(7)}), f"tiny.{kind}")
-    fails(tmp_path, "climbs out")
+    fails(tmp_path, "holds the unsafe path")
     assert not list(tmp_path.rglob("evil.png"))
 
 
@@ -184,12 +199,12 @@ def test_links_are_not_followed(tiny, tmp_path):
     fails(tmp_path, "0 pictures in top/Tiny/HR, expected 3")
 
 
-def test_an_archive_without_the_whole_set(tiny, tmp_path):
+def test_an_archive_without_the_complete_set(tiny, tmp_path):
     tiny(packed("zip", {"top/Tiny/HR/0.png": png(0)}))
     fails(tmp_path, "holds 1 pictures in top/Tiny/HR, expected 3")
 
 
-def test_an_archive_that_is_none(tiny, tmp_path):
+def test_a_file_that_is_not_an_archive(tiny, tmp_path):
     tiny(b"no archive at all")
     fails(tmp_path, "Tiny from http")
 
@@ -216,50 +231,55 @@ def test_an_interruption_leaves_nothing(tiny, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "copyfileobj", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            downloads.fetch("Tiny", progress=False)
+            fetch("Tiny")
     assert not left_behind(tmp_path)
-    assert len(list(downloads.fetch("Tiny", progress=False).iterdir())) == 3
+    assert len(list(fetch("Tiny").iterdir())) == 3
 
 
-def test_div2k_is_measured_as_soon_as_it_is_there(server, tmp_path, store, monkeypatch):
-    """Its archive's layout, with three small pictures, through fetching to rows by image."""
+def test_div2k_is_measured_as_soon_as_it_is_there(server, tmp_path, monkeypatch):
+    """From an archive of DIV2K's layout, with three small pictures, to a row per image."""
     monkeypatch.delenv("GVSTUDY_DATA", raising=False)
-    for module in (data, downloads):
+    for module in (sets, fetching):
         monkeypatch.setattr(module, "downloads_folder", lambda: tmp_path / "downloads")
     names = ["0801", "0802", "0803"]
     server.content = packed("zip", {f"DIV2K_valid_HR/{n}.png": png(int(n), 32) for n in names})
     checksum = f"sha256:{hashlib.sha256(server.content).hexdigest()}"
     archive = {"url": server.url("DIV2K_valid_HR.zip"), "checksum": checksum}
-    monkeypatch.setitem(data.archives(), "DIV2K_valid_HR", archive)
-    monkeypatch.setitem(data.registry()["DIV2K-valid"], "count", 3)
+    monkeypatch.setitem(archives(), "DIV2K_valid_HR", archive)
+    monkeypatch.setitem(registry()["DIV2K-valid"], "count", 3)
+    store = Store(tmp_path / "runs")
     run = Run(model="espcn", steps=3, batch_size=2, crop_size=24)
     with pytest.raises(ValueError, match="DIV2K_valid_HR is not here"):
-        study.results([run], ["DIV2K-valid"], progress=False)
-    assert not store.exists()
-    downloads.fetch("DIV2K-valid", progress=False)
-    rows = study.results([run], ["DIV2K-valid"], progress=False)
+        store.results([run], ["DIV2K-valid"], progress=False)
+    assert not store.folder.exists()
+    fetch("DIV2K-valid")
+    rows = store.results([run], ["DIV2K-valid"], progress=False)
     assert rows["image"].to_list() == names
     assert rows["psnr_rgb"].between(0, 30).all()
 
 
 def test_sets_without_a_server(tmp_path, monkeypatch):
     monkeypatch.delenv("GVSTUDY_DATA", raising=False)
-    monkeypatch.setattr(data, "downloads_folder", lambda: tmp_path)
+    monkeypatch.setattr(sets, "downloads_folder", lambda: tmp_path)
     with pytest.raises(ValueError, match=r"T91 has no server.*by hand: put its 91 pictures"):
-        downloads.fetch("T91")
+        fetch("T91")
     with pytest.raises(ValueError, match=r"put its pictures into .*BSDS500/train and .*BSDS500/te"):
-        downloads.fetch("BSDS500")
-    monkeypatch.setattr(downloads, "_download", lambda url, *_: (_ for _ in ()).throw(OSError(url)))
+        fetch("BSDS500")
+
+    def offline(url, checksum):
+        raise OSError("no network")
+
+    monkeypatch.setattr(fetching, "_download", offline)
     for name, source in (("Urban100-first20", "Urban100"), ("DIV2K_valid_centre256", "DIV2K-val")):
         with pytest.raises(ValueError, match=f"^{source}.* from https"):
-            downloads.fetch(name)
+            fetch(name)
     with pytest.raises(ValueError, match="needs no download"):
-        downloads.fetch("builtin-train")
+        fetch("builtin-train")
     with pytest.raises(ValueError, match="'Set6'; known"):
-        downloads.fetch("Set6")
+        fetch("Set6")
 
 
-def test_the_command(tiny, tmp_path):
+def test_the_fetch_command(tiny, tmp_path):
     tiny(packed("zip", GOOD))
     result = CliRunner().invoke(main, ["data", "fetch", "Tiny"])
     assert result.exit_code == 0, result.output
@@ -269,3 +289,88 @@ def test_the_command(tiny, tmp_path):
     assert result.exit_code == 2
     assert "404" in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("name", FINGERPRINTED)
+def test_the_committed_fingerprints_are_complete(name):
+    table = known_fingerprints(name)
+    assert len(table) == registry()[name].get("count", len(registry()[name].get("pictures", ())))
+    assert table["image"].is_unique
+    assert table["sha256"].str.fullmatch("[0-9a-f]{64}").all()
+
+
+def test_which_sets_have_fingerprints():
+    wanted = {"Set5", "Set14", "Urban100", "T91", "BSDS500", "BSDS500-valid"}
+    wanted |= {"DIV2K_train_centre128", "DIV2K_valid_centre256"}
+    wanted |= {"builtin-train", "builtin-valid", "builtin-test"}
+    assert wanted == set(FINGERPRINTED)
+
+
+@pytest.mark.parametrize("name", ["builtin-train", "builtin-valid", "builtin-test"])
+def test_the_built_in_pictures_have_not_changed(name):
+    assert set(compare_with_fingerprints(name)["status"]) == {"same"}
+
+
+def test_a_single_pixel_counts():
+    pictures = load_images("builtin-valid")
+    before = fingerprint(pictures)
+    next(iter(pictures.values()))[0, 0, 0] ^= 1
+    changed = before["sha256"] != fingerprint(pictures)["sha256"]
+    assert list(changed) == [True, False]
+
+
+@pytest.fixture
+def copy(real_data, tmp_path, monkeypatch):
+    """A copy of Set5 that a test may change."""
+    shutil.copytree(real_data / "Set5", tmp_path / "Set5")
+    monkeypatch.setenv("GVSTUDY_DATA", str(tmp_path))
+    return tmp_path / "Set5"
+
+
+def test_every_difference_of_a_copy_is_reported(copy):
+    names = [path.name for path in sorted(copy.iterdir())]
+    baby, bird, butterfly, head, woman = (copy / name for name in names)
+    Image.open(baby).save(baby.with_suffix(".jpg"), quality=95)
+    baby.unlink()
+    image = Image.open(bird)
+    image.resize((image.width // 2, image.height // 2)).save(bird)
+    butterfly.rename(copy / "schmetterling.png")
+    head.unlink()
+    table = compare_with_fingerprints("Set5").set_index("image")
+    assert table["status"].to_dict() == {
+        baby.stem: "other pixels",
+        bird.stem: "other pixels",
+        butterfly.stem: "renamed",
+        head.stem: "missing",
+        woman.stem: "same",
+    }
+    halved = f"{image.width // 2}x{image.height // 2}"
+    expected = f"{halved} RGB, expected {image.width}x{image.height} RGB"
+    assert table.loc[bird.stem, "note"] == expected
+    assert table.loc[butterfly.stem, "note"] == "here it is schmetterling"
+    Image.new("L", (9, 9)).save(copy / "zebra.png")
+    assert compare_with_fingerprints("Set5").set_index("image").loc["zebra", "status"] == "extra"
+
+
+def test_the_check_command(copy):
+    assert CliRunner().invoke(main, ["data", "check", "Set5"]).output == "Set5: 5 same\n"
+    next(copy.iterdir()).unlink()
+    result = CliRunner().invoke(main, ["data", "check", "Set5"])
+    assert result.exit_code == 1
+    assert "missing" in result.output
+    result = CliRunner().invoke(main, ["data", "check", "B100"])
+    assert result.exit_code == 2
+    assert "no fingerprints" in result.output
+
+
+@pytest.mark.usefixtures("real_data")
+@pytest.mark.parametrize("name", [name for name in FINGERPRINTED if "builtin" not in name])
+def test_the_real_sets_are_those_of_the_results(name):
+    assert set(compare_with_fingerprints(name)["status"]) == {"same"}
+
+
+def test_tables_have_no_other_columns():
+    for name in FINGERPRINTED:
+        table = known_fingerprints(name)
+        assert list(table) == ["image", "channels", "height", "width", "sha256"]
+        assert not pd.isna(table).any().any()

@@ -1,4 +1,4 @@
-"""The notebooks, run in order without a browser: parameters by profile, copies, HTML, figures."""
+"""Runs the notebooks in order without a browser: parameters by profile, copies, HTML, figures."""
 
 import hashlib
 import json
@@ -16,22 +16,31 @@ from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 from tqdm.auto import tqdm
 
-from gvstudy.data import FOLDER, digest, load_images
-from gvstudy.files import project_folder, replacing
-from gvstudy.runs import Run
+from gvstudy.config import Run
+from gvstudy.data.sets import FOLDER, load_set
+from gvstudy.paths import project_folder, replacing
+from gvstudy.validation import check_choice
 
-FIGURES = "figures_folder"  # the parameter that tells a notebook where its figures go
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "int": int,
-    "float": (int, float),
-    "str": str,
-    "bool": bool,
-}
-_READERS: dict[str, Callable[[str], Any]] = {  # of a parameter's text
+FIGURES = "figures_folder"  # the parameter that holds the folder for a notebook's figures
+
+
+def _to_bool(text: str) -> bool:
+    """Read true or false. Raises ValueError for anything else."""
+    check_choice("truth value", text.lower(), ("true", "false"))
+    return text.lower() == "true"
+
+
+_READERS: dict[str, Callable[[str], Any]] = {  # turn text into a value, by a parameter's type
     "int": int,
     "float": float,
     "str": str,
-    "bool": lambda text: {"true": True, "false": False}.get(text.lower(), text),
+    "bool": _to_bool,
+}
+_ALLOWED: dict[str, tuple[type, ...]] = {  # exact types, as True would pass for an int otherwise
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "bool": (bool,),
 }
 
 
@@ -40,7 +49,7 @@ class NotebookError(RuntimeError):
 
 
 def notebooks_folder() -> Path:
-    """The checkout's `notebooks/`. Raises ValueError where there is none."""
+    """Return `notebooks/` of the clone. Raises ValueError outside a clone."""
     folder = project_folder() / "notebooks"
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; run this from a clone of the project")
@@ -48,20 +57,22 @@ def notebooks_folder() -> Path:
 
 
 def profiles() -> list[str]:
-    """The names of the parameter files in `notebooks/params/`."""
+    """Return the names of the profiles, which are the files in `notebooks/params/`."""
     return sorted(path.stem for path in (notebooks_folder() / "params").glob("*.yaml"))
 
 
 def read_profile(name: str) -> dict[str, Any]:
-    """A profile's parameters. Raises ValueError for an unknown one."""
-    if name not in profiles():
-        raise ValueError(f"unknown profile {name!r}; known: {', '.join(profiles())}")
+    """Return a profile's parameters. Raises ValueError for an unknown profile."""
+    check_choice("profile", name, profiles())
     path = notebooks_folder() / "params" / f"{name}.yaml"
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def select(only: list[str]) -> list[Path]:
-    """The notebooks in order, or those whose names begin with one of `only`."""
+    """Return the notebooks in order: all of them, or those whose names begin with one of `only`.
+
+    Raises ValueError for a beginning that no notebook has.
+    """
     found = sorted(notebooks_folder().glob("*_*.ipynb"))
     numbers = ", ".join(path.name.split("_")[0] for path in found)
     for start in only:
@@ -70,55 +81,53 @@ def select(only: list[str]) -> list[Path]:
     return [path for path in found if not only or path.name.startswith(tuple(only))]
 
 
-def known_parameters(notebook: Path) -> dict[str, str]:
-    """The parameters of a notebook and their types' names."""
-    told = papermill.inspect_notebook(str(notebook))
-    return {name: parameter["inferred_type_name"] for name, parameter in told.items()}
-
-
 def read_changes(changes: Iterable[str], notebooks: list[Path]) -> dict[str, Any]:
-    """Parameters given as NAME=VALUE. Raises ValueError for what isn't, or isn't of its type."""
+    """Turn texts NAME=VALUE into parameters of these notebooks.
+
+    Raises ValueError for a text of another form, and for what `check_parameters` refuses.
+    """
     found: dict[str, Any] = {}
     known = _all_parameters(notebooks)
     for change in changes:
         name, equals, text = change.partition("=")
         if not equals:
             raise ValueError(f"{change}: expected NAME=VALUE")
+        check_choice("parameter", name, sorted(known))
         try:
-            found[name] = _READERS[_type_of(name, known)](text)
+            found[name] = _READERS[known[name]](text)
         except ValueError:
-            found[name] = text  # which `check_parameters` refuses
+            found[name] = text  # of the wrong type, so the check below refuses it
     check_parameters(found, notebooks)
     return found
 
 
 def check_parameters(given: Mapping[str, Any], notebooks: list[Path]) -> None:
-    """Raise ValueError for parameters that no notebook knows, of the wrong type or not allowed."""
+    """Raise ValueError for a parameter that no notebook has, of the wrong type or not allowed."""
     known = _all_parameters(notebooks)
     for name, value in given.items():
-        expected = _TYPES[_type_of(name, known)]
-        if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+        check_choice("parameter", name, sorted(known))
+        if type(value) not in _ALLOWED[known[name]]:
             raise ValueError(f"parameter {name} is {value!r}; it must be of type {known[name]}")
     Run(**{field.name: given[field.name] for field in fields(Run) if field.name in given})
 
 
+def _parameters(notebook: Path) -> dict[str, str]:
+    """Return the name of each parameter of a notebook and the name of its type."""
+    inspected = papermill.inspect_notebook(str(notebook))
+    return {name: parameter["inferred_type_name"] for name, parameter in inspected.items()}
+
+
 def _all_parameters(notebooks: list[Path]) -> dict[str, str]:
-    """What the notebooks' parameters are, but for the one that follows from the command."""
+    """Return the parameters of all these notebooks that a user may set."""
     known: dict[str, str] = {}
     for notebook in notebooks:
-        known |= known_parameters(notebook)
-    known.pop(FIGURES, None)
+        known |= _parameters(notebook)
+    known.pop(FIGURES, None)  # follows from the command's --figures
     return known
 
 
-def _type_of(name: str, known: Mapping[str, str]) -> str:
-    if name not in known:
-        raise ValueError(f"unknown parameter {name!r}; known: {', '.join(sorted(known))}")
-    return known[name]
-
-
 def folder_name(profile: str, changes: Mapping[str, Any]) -> str:
-    """`quick`, or `quick,scale=3` where parameters are changed, fit to name a folder."""
+    """Return a folder's name: `quick`, or `quick,scale=3` where parameters are changed."""
     parts = [profile, *(f"{name}={value}" for name, value in sorted(changes.items()))]
     return re.sub(r"[^\w=,.+-]", "_", ",".join(parts))
 
@@ -126,41 +135,42 @@ def folder_name(profile: str, changes: Mapping[str, Any]) -> str:
 def run_notebooks(
     notebooks: list[Path], parameters: Mapping[str, Any], results: Path, figures: Path
 ) -> list[Path]:
-    """Execute the notebooks in order into `results`, each as .ipynb and .html; give the pages.
+    """Run the notebooks in order into `results`, each as .ipynb and .html; return the pages.
 
-    Each gets those of the `parameters` that it knows. One that is there already, with its figures,
-    from the same source, parameters, package and data, is not run again. Raises NotebookError, with
-    the cell's own error, when one stops; its copy so far stays as NAME.failed.ipynb.
+    Each notebook gets those of the `parameters` that it has. It is skipped if its page and figures
+    exist already and were made from the same cells, parameters, package and data. Raises
+    NotebookError with the cell's own error when a notebook stops; what it did so far stays in
+    NAME.failed.ipynb.
     """
     pages = []
     with tqdm(notebooks, desc="notebooks", unit="notebook") as bar:
         for notebook in bar:
             bar.set_postfix_str(notebook.stem)
-            known = known_parameters(notebook)
-            mine = {name: value for name, value in parameters.items() if name in known}
+            known = _parameters(notebook)
+            own = {name: value for name, value in parameters.items() if name in known}
             if FIGURES in known:
-                mine[FIGURES] = str(figures.resolve())
+                own[FIGURES] = str(figures.resolve())
             page = results / f"{notebook.stem}.html"
-            fingerprint = _fingerprint(notebook, mine)
+            fingerprint = _fingerprint(notebook, own)
             if not _is_finished(page, fingerprint):
-                _run_one(notebook, mine, page, fingerprint)
+                _run_one(notebook, own, page, fingerprint)
             pages.append(page)
     return pages
 
 
 def _run_one(notebook: Path, parameters: dict[str, Any], page: Path, fingerprint: str) -> None:
+    """Run one notebook; write its copy, then its page."""
     copy, failed = page.with_suffix(".ipynb"), page.with_suffix(".failed.ipynb")
     page.parent.mkdir(parents=True, exist_ok=True)
     page.unlink(missing_ok=True)
-    cells = {"desc": notebook.stem, "leave": False}
     try:
         executed = papermill.execute_notebook(
             str(notebook),
             str(failed),
             parameters,
             kernel_name="python3",
-            progress_bar=cells,
-            extra_arguments=["--log-level=CRITICAL"],  # the kernel's own remarks
+            progress_bar={"desc": notebook.stem, "leave": False},
+            extra_arguments=["--log-level=CRITICAL"],  # keeps the kernel's own messages quiet
         )
     except PapermillExecutionError as error:
         raise NotebookError(
@@ -169,7 +179,7 @@ def _run_one(notebook: Path, parameters: dict[str, Any], page: Path, fingerprint
         ) from error
     except DeadKernelError as error:
         raise NotebookError(
-            f"{notebook.stem}: its kernel was killed, by lack of memory?"
+            f"{notebook.stem}: its kernel was killed, perhaps for lack of memory"
         ) from error
     failed.unlink()
     drawn: list[str] = []
@@ -185,24 +195,25 @@ def _run_one(notebook: Path, parameters: dict[str, Any], page: Path, fingerprint
 
 
 def _is_finished(page: Path, fingerprint: str) -> bool:
-    """The page is written last, so its copy is whole where it is there."""
+    """Whether a page of this fingerprint exists, and the figures that were drawn with it."""
     copy = page.with_suffix(".ipynb")
-    if not (page.is_file() and copy.is_file()):
+    if not (page.is_file() and copy.is_file()):  # the page is written last, so the copy is whole
         return False
-    told = nbformat.read(copy, as_version=4).metadata.get("gvstudy", {})
-    whole = all(Path(figure).is_file() for figure in told.get("figures", ()))
-    return told.get("fingerprint") == fingerprint and whole
+    record = nbformat.read(copy, as_version=4).metadata.get("gvstudy", {})
+    complete = all(Path(figure).is_file() for figure in record.get("figures", ()))
+    return record.get("fingerprint") == fingerprint and complete
 
 
 def _fingerprint(notebook: Path, parameters: Mapping[str, Any]) -> str:
-    """A hash of all that decides what the notebook shows: source, parameters, package, data."""
+    """Hash everything that decides what a notebook shows: cells, parameters, package and data."""
     checksum = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
     cells = nbformat.read(notebook, as_version=4).cells
     checksum.update("\0".join(cell.source for cell in cells).encode())
-    kept = (path for path in (project_folder() / "data").rglob("*") if path.suffix != ".pyc")
-    for path in sorted([*Path(__file__).parent.glob("*.py"), *filter(Path.is_file, kept)]):
+    package = Path(__file__).parents[1].rglob("*.py")
+    data = [path for path in (project_folder() / "data").rglob("*") if path.suffix != ".pyc"]
+    for path in sorted(path for path in (*package, *data) if path.is_file()):
         checksum.update(path.read_bytes())
     for value in parameters.values():
         if str(value).startswith(FOLDER):
-            checksum.update(digest(load_images(value)).encode())
+            checksum.update(load_set(value).digest.encode())
     return checksum.hexdigest()

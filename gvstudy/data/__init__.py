@@ -1,0 +1,1 @@
+"""Data sets by name, random crops of them, and downloads."""

@@ -1,0 +1,167 @@
+"""Getting data sets: downloads, verified and unpacked completely, and comparison of copies."""
+
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import IO, Any
+
+import pandas as pd
+import pooch
+import requests
+from torch import Tensor
+
+from gvstudy import images
+from gvstudy.data.sets import (
+    SUFFIXES,
+    archives,
+    check_set,
+    digest,
+    is_there,
+    load_images,
+    registry,
+    set_folder,
+    set_pictures,
+)
+from gvstudy.paths import downloads_folder, package_data
+
+# The status of a picture, compared with the fingerprints.
+SAME, RENAMED, OTHER, MISSING, EXTRA = "same", "renamed", "other pixels", "missing", "extra"
+
+
+def fetch(name: str) -> Path:
+    """Download a registered set and return its folder. A set that is found isn't downloaded again.
+
+    For a part or centre crops of another set, the other set is downloaded. The archive is kept in
+    `downloads/archives`, since it may hold further sets. Raises ValueError for a set without a
+    server, a failed download, a wrong checksum, or an archive that doesn't hold the set; the
+    message says how to get the pictures by hand.
+    """
+    check_set(name)
+    entry = registry().get(name, {})
+    if "folders" not in entry:
+        raise ValueError(f"{name} needs no download")
+    if is_there(name):
+        return set_folder(entry["folders"][0])
+    if source := entry.get("part_of") or entry.get("centre_of"):
+        return fetch(source)
+    targets = [downloads_folder() / folder for folder in entry["folders"]]
+    # No count for several folders: they also hold pictures that aren't in the set.
+    count = f"{entry['count']} " if len(targets) == 1 else ""
+    by_hand = f"by hand: put its {count}pictures into {' and '.join(map(str, targets))}"
+    if "archive" not in entry:
+        raise ValueError(f"{name} has no server that can be relied on; {by_hand}")
+    archive = archives()[entry["archive"]]
+    try:
+        path = _download(archive["url"], archive["checksum"])
+        _unpack(path, entry["inside"], entry["count"], targets[0])
+    except (requests.RequestException, OSError, ValueError, tarfile.TarError) as error:
+        raise ValueError(f"{name} from {archive['url']}: {error}; {by_hand}") from error
+    return targets[0]
+
+
+def fingerprint(pictures: Mapping[str, Tensor]) -> pd.DataFrame:
+    """Fingerprint pictures, uint8 (C, H, W) by name, one per row.
+
+    Columns: `image`, `channels`, `height`, `width`, and `sha256` of shape and decoded pixels.
+    """
+    rows = [(name, *picture.shape, digest({name: picture})) for name, picture in pictures.items()]
+    return pd.DataFrame(rows, columns=["image", "channels", "height", "width", "sha256"])
+
+
+def known_fingerprints(name: str) -> pd.DataFrame:
+    """The committed fingerprints of a set, as `fingerprint` returns them.
+
+    Raises ValueError for an unknown set or one without fingerprints.
+    """
+    check_set(name)
+    table = package_data(f"fingerprints/{name}.csv")
+    if not table.is_file():
+        raise ValueError(f"{name} has no fingerprints to compare with")
+    with table.open(encoding="utf-8") as file:
+        return pd.read_csv(file, dtype={"image": str})
+
+
+def compare_with_fingerprints(name: str) -> pd.DataFrame:
+    """Compare the local copy of a set with its fingerprints: `image`, `status`, `note` per row.
+
+    Pixels are compared before names, so the same pixels under another name are "renamed". The
+    right name with other pixels is "other pixels"; the note gives both sizes where they differ.
+    Raises ValueError for a set that isn't found or has no fingerprints.
+    """
+    known = known_fingerprints(name)
+    if "centre_of" in registry()[name] and not is_there(name):
+        pictures = load_images(name)
+    else:  # not by load_images, which refuses an incomplete set
+        pictures = {key: images.read(path) for key, path in set_pictures(name).items()}
+    local = fingerprint(pictures).set_index("image")
+    by_pixels = {sha256: image for image, sha256 in local["sha256"].items()}
+    rows, matched = [], set()
+    for expected in known.itertuples():
+        found, status, note = expected.image, MISSING, ""
+        if local["sha256"].get(expected.image) == expected.sha256:
+            status = SAME
+        elif expected.sha256 in by_pixels:
+            found, status = by_pixels[expected.sha256], RENAMED
+            note = f"here it is {found}"
+        elif expected.image in local.index:
+            status = OTHER
+            size, expected_size = _size(local.loc[expected.image]), _size(expected)
+            if size != expected_size:
+                note = f"{size}, expected {expected_size}"
+        matched.add(found)
+        rows.append((expected.image, status, note))
+    rows += [(image, EXTRA, "") for image in local.index if image not in matched]
+    return pd.DataFrame(rows, columns=["image", "status", "note"])
+
+
+def _download(url: str, checksum: str) -> Path:
+    """Download an archive, or take the one that is there; it gets its name once it is verified."""
+    pooch.get_logger().setLevel("WARNING")
+    file = PurePosixPath(url).name
+    folder = downloads_folder() / "archives"
+    return Path(pooch.retrieve(url, checksum, file, folder, progressbar=True))
+
+
+def _unpack(archive: Path, inside: str, count: int, target: Path) -> None:
+    """Copy the `count` pictures in the archive's folder `inside` into a new folder `target`.
+
+    Raises ValueError for another number of pictures, or for a path that leads out of the archive.
+    """
+    with TemporaryDirectory(dir=downloads_folder(), prefix=".unpacking-") as temporary:
+        folder = Path(temporary) / target.name
+        folder.mkdir()
+        for name, content in _members(archive):
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts:
+                raise ValueError(f"{archive.name} holds the unsafe path {name}")
+            if path.parent == PurePosixPath(inside) and path.suffix.lower() in SUFFIXES:
+                with (folder / path.name).open("wb") as file:
+                    shutil.copyfileobj(content, file)
+        found = len(list(folder.iterdir()))
+        if found != count:
+            raise ValueError(f"{archive.name} holds {found} pictures in {inside}, expected {count}")
+        folder.rename(target)
+
+
+def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield name and content of every regular file in a zip or tar."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as packed:
+            for entry in packed.infolist():
+                if not entry.is_dir():
+                    with packed.open(entry) as content:
+                        yield entry.filename, content
+    else:
+        with tarfile.open(archive) as unpacked:
+            for member in unpacked:
+                content_of_file = unpacked.extractfile(member) if member.isfile() else None
+                if content_of_file is not None:
+                    yield member.name, content_of_file
+
+
+def _size(row: Any) -> str:
+    """A row of fingerprints as its picture's size, such as "512x384 RGB"."""
+    return f"{row.width}x{row.height} {'grey' if row.channels == 1 else 'RGB'}"

@@ -1,0 +1,114 @@
+"""The same runs on other processes or machines: a thin layer over Dask's scheduler.
+
+Workers need the package and the data sets, but no shared disk: what they finish is sent back.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from distributed import Client, LocalCluster, as_completed
+from tqdm.auto import tqdm
+
+from gvstudy.config import Run
+from gvstudy.data.sets import check_set
+from gvstudy.study.store import Store
+
+
+def compute(
+    store: Store,
+    runs: Sequence[Run],
+    sets: Sequence[str],
+    *,
+    scheduler: str = "",
+    workers: int = 0,
+    progress: bool = True,
+) -> None:
+    """Train and measure runs elsewhere, and keep what comes back in the store.
+
+    Args:
+        scheduler: the address of a running Dask scheduler, such as "tcp://10.0.0.1:8786".
+        workers: the number of processes to start on this machine if there is no scheduler.
+
+    Runs that the store holds are not sent out. If a worker dies, only its current run is lost, and
+    Dask gives it to another. All workers use the precision that this machine would use.
+
+    Raises:
+        ValueError: where a worker lacks a loss or model, or has other training pictures.
+    """
+    for name in sets:
+        check_set(name)
+    if starts := [run.start for run in runs if run.start and not store.holds(run)]:
+        compute(store, starts, sets, scheduler=scheduler, workers=workers, progress=progress)
+    missing = [run for run in dict.fromkeys(runs) if not store.holds(run)]
+    with connection(scheduler, workers) as client:
+        futures = {}
+        for run in missing:
+            start = store.export_run(run.start) if run.start else {}
+            alike = replace(run, precision=run.resolved_precision)
+            futures[client.submit(work, alike, list(sets), start, pure=False)] = run
+        with tqdm(total=len(futures), unit="run", disable=not progress) as bar:
+            for future, (name, files) in as_completed(list(futures), with_results=True):
+                run = futures[future]
+                if name != store.id(run):
+                    raise ValueError(
+                        f"run {store.id(run)} came back as {name}: the worker's pictures of "
+                        f"{run.train_set}, its package or its version of a loss or model of your "
+                        f"own are not those of this machine"
+                    )
+                store.import_run(run, files)
+                bar.set_postfix_str(run.label)
+                bar.update()
+
+
+def work(run: Run, sets: Sequence[str], start: dict[str, bytes]) -> tuple[str, dict[str, bytes]]:
+    """Train and measure one run in a store of its own; return its id and files.
+
+    `start` are the files of the run that it continues, if it does. Raises ValueError for a loss or
+    model that this worker doesn't know.
+    """
+    try:
+        run = replace(run)  # checks the description on this machine
+    except ValueError as error:
+        raise ValueError(
+            f"a worker can't train {run.label}: {error}. Register a loss or model of your own in a "
+            f"module that the workers import, too"
+        ) from error
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        if run.start:
+            store.import_run(run.start, start)
+        store.results([run], sets, progress=False)
+        return store.id(run), store.export_run(run)
+
+
+@contextmanager
+def connection(scheduler: str, workers: int) -> Iterator[Client]:
+    """A client of the scheduler at that address, or of processes started for the occasion."""
+    with ExitStack() as stack:
+        if not scheduler:
+            threads = max(1, (os.cpu_count() or 1) // workers)
+            stack.enter_context(_same_environment())
+            local = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                dashboard_address=None,
+                local_directory=tempfile.gettempdir(),
+                env={"OMP_NUM_THREADS": str(threads)},
+            )
+            scheduler = stack.enter_context(local).scheduler_address
+        yield stack.enter_context(Client(scheduler))
+
+
+@contextmanager
+def _same_environment() -> Iterator[None]:
+    """Dask sets OMP_NUM_THREADS in this process whenever it starts a worker; undo that."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,386 @@
+"""The study's grids: which runs fill the paper's tables, which serve as controls, in which size."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import pandas as pd
+
+from gvstudy.config import Run, distinct
+from gvstudy.gradients import PADDINGS
+from gvstudy.validation import check_choice
+
+BASES = {"vdsr": "l2", "edsr": "l1", "espcn": "l2"}  # each model's own pixel loss
+GV_PAIR = ("l2", "l2+gv")  # the comparison that the paper's claim is about
+AUTHORS_GV = 0.01
+AUTHORS_TV2 = 1e-8 * 64 * 128**2  # the authors sum over 64 crops of 128 x 128 pixels; we average
+FACTORS = (0.01, 0.1, 1, 10)  # multiples of the authors' weights, tried with every pixel loss
+TV_FACTORS = (*FACTORS, 100)  # tried in the sweep
+CHOSEN = {  # the multiples of highest luma PSNR in the reference results `weights`
+    "l2+tv2": 0.1,
+    "l2+gv": 0.01,
+    "l1+tv2": 1,
+    "l1+gv": 0.1,
+    "ssim+tv2": 10,
+    "ssim+gv": 0.1,
+}
+GV_WEIGHTS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the sweep; the authors' is in the middle
+PATCH_SIZES = (4, 8, 16, 32)  # of the sweep, pixels
+BUDGETS = (3, 10, 30)  # multiples of the authors' number of steps
+RATES: dict[str, tuple[float, ...]] = {  # learning rates tried for every loss, by recipe
+    "official": (0.016, 0.04, 0.1, 0.25, 0.6, 1.5),
+    "official-adam": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
+    "published-vdsr": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 0.1),  # its own rate, 0.1, and smaller ones
+}
+BEST = {  # the rates of highest luma PSNR in the reference results `trials`
+    ("official", "l2"): 0.1,
+    ("official", "l2+gv"): 0.1,
+    ("official", "l1"): 0.04,
+    ("official-adam", "l2"): 3e-3,
+    ("official-adam", "l2+gv"): 3e-3,
+    ("published-vdsr", "l2"): 0.01,
+    ("published-vdsr", "l2+gv"): 3e-3,
+}
+TRIAL_SEED = 100  # weights and rates are chosen with this seed and above; no result uses them
+TRIAL_SET = "BSDS500-valid"  # weights and rates are chosen on these images
+TESTS = ("Set5", "Set14", "DIV2K_valid_centre256", "Urban100-first20")
+
+GRID_SIZES: dict[str, dict[str, Any]] = {
+    "smoke": {"steps": 4, "batch_size": 2},
+    "quick": {"steps": 500, "batch_size": 4, "crop_size": 36},  # all controls in minutes
+    "reduced": {"steps": 2000, "train_set": "BSDS500"},
+    "full": {"steps": 30000, "train_set": "BSDS500-T91", "size": "paper"},  # for a GPU
+}
+SMALL = ("smoke", "quick")  # sizes that only show how it works: fewer seeds, fewer settings
+PUBLISHED: dict[str, dict[str, Any]] = {  # added in size "full", besides recipe and crop size
+    "vdsr": {"channels": "luma", "batch_size": 64, "learning_rate": 0.1},
+    "edsr": {"batch_size": 16, "learning_rate": 1e-4},
+    "espcn": {"channels": "luma", "batch_size": 16, "learning_rate": 0.01},
+}
+OFFICIAL: dict[str, Any] = {  # VDSR at x2 as the authors' script trains it
+    "size": "paper",
+    "channels": "rgb-to-grey",
+    "upsample": "bilinear",
+    "downsample": "bilinear",
+    "train_set": "DIV2K_train_centre128",
+    "recipe": "official",
+    "steps": 375,
+    "batch_size": 64,
+    "crop_size": 128,
+    "learning_rate": 0.1,
+}
+OFFICIAL_SIZES: dict[str, dict[str, Any]] = {  # the same, scaled down to the grid's size
+    "smoke": OFFICIAL
+    | {"size": "reduced", "crop_size": 48, "train_set": "builtin-train"}
+    | GRID_SIZES["smoke"],
+    "quick": OFFICIAL
+    | {"size": "reduced", "batch_size": 4, "crop_size": 36, "train_set": "builtin-train"},
+    "reduced": OFFICIAL | {"size": "reduced", "batch_size": 16, "crop_size": 48},
+    "full": OFFICIAL,
+}
+STEERED = {"loss": "l2+gv", "recipe": "official-pixel-only"}  # L2's direction, L2 + GV's length
+
+
+def test_sets(size: str) -> tuple[str, ...]:
+    """Return the sets that a grid of this size is measured on by default."""
+    return ("builtin-test",) if size in SMALL else TESTS
+
+
+# The paper's tables, and the trials that choose their weights.
+
+
+def headline(size: str, seeds: Sequence[int] | None = None) -> list[Run]:
+    """VDSR at x2 with L2 and with L2 + GV: the pair that decides the verdict."""
+    seeds = seeds or _seeds(size, 6, small=2)
+    return [_table_run(size, loss=loss, seed=seed) for seed in seeds for loss in GV_PAIR]
+
+
+def table1(size: str, seeds: Sequence[int] | None = None) -> list[Run]:
+    """Three models x three scales x {base, base + GV}, the seeds in the outer loop."""
+    return [
+        _table_run(size, model=model, scale=scale, loss=loss, seed=seed)
+        for seed in seeds or _seeds(size, 6, small=2)
+        for scale in (2, 3, 4)
+        for model, base in BASES.items()
+        for loss in (base, f"{base}+gv")
+    ]
+
+
+def table2(size: str, seeds: Sequence[int] | None = None) -> list[Run]:
+    """VDSR at x2: {L2, L1, SSIM} x {alone, + TV, + GV}, with the authors' weights."""
+    return [
+        _table_run(size, loss=f"{pixel}{added}", seed=seed)
+        for seed in seeds or _seeds(size, 6, small=2)
+        for pixel in ("l2", "l1", "ssim")
+        for added in ("", "+tv2", "+gv")
+    ]
+
+
+def official(size: str, seeds: Sequence[int] = range(8)) -> list[Run]:
+    """VDSR at x2 as the authors' script trains it: SGD, 375 steps of 64 crops of 128 x 128.
+
+    It is the same in every size but "smoke", which takes four steps of small crops.
+    """
+    small = {"steps": 4, "batch_size": 2, "crop_size": 24, "train_set": "builtin-train"}
+    return [
+        Run(loss=loss, seed=seed, **(OFFICIAL | (small if size == "smoke" else {})))
+        for seed in seeds
+        for loss in GV_PAIR
+    ]
+
+
+def weights(size: str) -> list[Run]:
+    """The trials that choose the weights of TV and GV: equally many for each, by pixel loss.
+
+    Measure them on `TRIAL_SET`. The pixel losses alone are included for comparison.
+    """
+    pixels = ("l2", "l1", "ssim")
+    alone = [_table_run(size, loss=pixel, seed=TRIAL_SEED) for pixel in pixels]
+    return alone + [
+        _table_run(size, loss=f"{pixel}+{added}", seed=TRIAL_SEED, factor=factor)
+        for factor in FACTORS
+        for pixel in pixels
+        for added in ("tv2", "gv")
+    ]
+
+
+def chosen(size: str, seeds: Sequence[int] | None = None) -> list[Run]:
+    """Table 2's TV and GV again, with the weights that the trials chose."""
+    return [
+        _table_run(size, loss=loss, seed=seed, factor=factor)
+        for seed in seeds or _seeds(size, 6, small=2)
+        for loss, factor in CHOSEN.items()
+    ]
+
+
+# The controls: mostly the authors' recipe for VDSR at x2, with one thing changed.
+
+
+def arms(size: str) -> list[Run]:
+    """The official recipe at its own learning rate: L2 and L1, alone and with GV, and L2 + TV."""
+    losses = (*GV_PAIR, "l1", "l1+gv", "l2+tv2")
+    return [
+        _official_run(size, loss=loss, seed=seed) for seed in _seeds(size, 8) for loss in losses
+    ]
+
+
+def again(size: str) -> list[Run]:
+    """L2, L2 + GV, the control of its steps, and L2 + TV, each with sixteen new seeds.
+
+    Eight seeds left the PSNR undecided and prompted this rerun, so their runs aren't in this grid.
+    """
+    variants: tuple[dict[str, Any], ...] = (
+        *({"loss": loss} for loss in (*GV_PAIR, "l2+tv2")),
+        STEERED,
+    )
+    return [
+        _official_run(size, seed=8 + seed, **fields)
+        for seed in _seeds(size, 16, small=2)
+        for fields in variants
+    ]
+
+
+def scales(size: str) -> list[Run]:
+    """L2, L2 + GV and the control of its steps at x3 and x4, as `again` has them at x2."""
+    variants: tuple[dict[str, Any], ...] = (*({"loss": loss} for loss in GV_PAIR), STEERED)
+    return [
+        _official_run(size, seed=seed, scale=scale, **fields)
+        for seed in _seeds(size, 16)
+        for scale in (3, 4)
+        for fields in variants
+    ]
+
+
+def models(size: str) -> list[Run]:
+    """The official recipe with EDSR and ESPCN, each with its own pixel loss, alone and with GV.
+
+    Crops and steps are those of VDSR. Both models output three channels, the only way they can.
+    """
+    sizes = {"edsr": OFFICIAL_SIZES[size]["size"], "espcn": "paper"}
+    return [
+        _official_run(
+            size, model=model, scale=scale, loss=loss, seed=seed, channels="rgb", size=model_size
+        )
+        for seed in _seeds(size, 8)
+        for scale in (2, 3, 4)
+        for model, model_size in sizes.items()
+        for loss in (BASES[model], f"{BASES[model]}+gv")
+    ]
+
+
+def rates(size: str) -> list[Run]:
+    """The trials that choose learning rates, equally many for every loss of a recipe."""
+    return [
+        _official_run(size, loss=loss, seed=TRIAL_SEED + trial, recipe=recipe, learning_rate=rate)
+        for trial in _seeds(size, 2)
+        for recipe, loss in BEST
+        for rate in (RATES[recipe][2:4] if size in SMALL else RATES[recipe])
+    ]
+
+
+def best(size: str) -> list[Run]:
+    """The official recipe, every loss at its best learning rate."""
+    return _at_best(size, "official", 8)
+
+
+def adam(size: str) -> list[Run]:
+    """The official recipe with Adam, every loss at its best learning rate."""
+    return _at_best(size, "official-adam", 6)
+
+
+def own(size: str) -> list[Run]:
+    """VDSR's own loss, half the sum of squares, and its own clipping, at the best rate."""
+    return _at_best(size, "published-vdsr", 6)
+
+
+def pixel_only(size: str) -> list[Run]:
+    """The step lengths of L2 + GV in the direction of L2 alone."""
+    return [_official_run(size, seed=seed, **STEERED) for seed in _seeds(size, 8)]
+
+
+def budget(size: str) -> list[Run]:
+    """The official recipe with more steps."""
+    return [
+        _official_run(size, loss=loss, seed=seed, steps=times * OFFICIAL_SIZES[size]["steps"])
+        for times in BUDGETS
+        if size not in SMALL or times == 3
+        for seed in _seeds(size, 6)
+        for loss in GV_PAIR
+    ]
+
+
+def finetuned(size: str) -> list[Run]:
+    """A model trained with L2, then for a quarter more steps with L2 or with L2 + GV."""
+    steps = GRID_SIZES[size]["steps"]
+    fields = GRID_SIZES[size] | {"start_steps": steps, "steps": max(3, steps // 4)}
+    return [
+        Run(loss=loss, seed=seed, learning_rate=5e-4, **fields)
+        for seed in _seeds(size, 6)
+        for loss in GV_PAIR
+    ]
+
+
+def sweep(size: str) -> list[Run]:
+    """GV's weight, patch size and padding, and TV's weight: recipe `tuned`, a seed for trials."""
+    settings = list(product(PATCH_SIZES, PADDINGS, GV_WEIGHTS))
+    if size in SMALL:  # only those that differ from the authors' setting in one thing
+        authors = (8, "zeros", AUTHORS_GV)
+        settings = [
+            setting
+            for setting in settings
+            if sum(ours != theirs for ours, theirs in zip(setting, authors, strict=True)) < 2
+        ]
+    run = Run(**({"seed": TRIAL_SEED} | GRID_SIZES[size]))
+    gv = [
+        replace(run, loss="l2+gv", patch_size=patch_size, padding=padding, gv_weight=weight)
+        for patch_size, padding, weight in settings
+    ]
+    tv = [
+        with_tv2(replace(run, loss="l2+tv2"), factor)
+        for factor in (TV_FACTORS[2:] if size in SMALL else TV_FACTORS)
+    ]
+    return [run, *gv, *tv]
+
+
+GRIDS: dict[str, Callable[[str], list[Run]]] = {
+    "headline": headline,
+    "table1": table1,
+    "table2": table2,
+    "official": official,
+    "weights": weights,
+    "chosen": chosen,
+    "arms": arms,
+    "again": again,
+    "scales": scales,
+    "models": models,
+    "rates": rates,
+    "best": best,
+    "adam": adam,
+    "pixel-only": pixel_only,
+    "own": own,
+    "budget": budget,
+    "finetuned": finetuned,
+    "sweep": sweep,
+}
+
+
+def runs_of(names: Iterable[str], size: str, seeds: int | None = None) -> dict[Run, str]:
+    """Map each run of the named grids, once, to the names of those grids that it belongs to.
+
+    Runs that differ only in what their loss doesn't use count as one. With `seeds`, only the first
+    so many seeds of each grid are taken. Raises ValueError for an unknown grid.
+    """
+    found: dict[str, Run] = {}
+    grids: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        check_choice("grid", name, GRIDS)
+        for run in distinct(first_seeds(GRIDS[name](size), seeds)):
+            found.setdefault(run.key, run)
+            grids.setdefault(run.key, []).append(name)
+    return {run: " ".join(grids[key]) for key, run in found.items()}
+
+
+def first_seeds(grid: Sequence[Run], count: int | None) -> list[Run]:
+    """Return the runs of a grid that have one of its first `count` seeds; None means all."""
+    seeds = sorted({run.seed for run in grid})[:count]
+    return [run for run in grid if run.seed in seeds]
+
+
+def keeps_weights(run: Run) -> bool:
+    """Whether saved results include the run's weights, for figures that show its model.
+
+    These are VDSR's pair at x2 and x3, as in the paper: seed 0, the authors' weight of GV.
+    """
+    pair = run.model == "vdsr" and run.scale in (2, 3) and run.loss in GV_PAIR
+    plain = run.gv_weight == AUTHORS_GV and not run.start_steps
+    recipe = run.recipe == "tuned" or (run.recipe == "official" and run.size == "paper")
+    return pair and plain and recipe and run.seed == 0
+
+
+def factors(rows: pd.DataFrame) -> pd.Series:
+    """Return each result row's regulariser weight as a multiple of the authors'; 0 without one."""
+    gv = rows["gv_weight"] / AUTHORS_GV
+    tv = rows["tv_weight"] * rows["batch_size"] * rows["crop_size"] ** 2 / AUTHORS_TV2
+    return gv.fillna(tv).fillna(0).round(6)
+
+
+def with_tv2(run: Run, factor: float) -> Run:
+    """Return the run with TV's weight at `factor` times the authors', counted per pixel."""
+    return replace(run, tv_weight=AUTHORS_TV2 * factor / (run.batch_size * run.crop_size**2))
+
+
+def _table_run(
+    size: str, *, model: str = "vdsr", scale: int = 2, loss: str, seed: int, factor: float = 1
+) -> Run:
+    """Make a run of the tables; the regulariser has the authors' weight times `factor`."""
+    fields = {"size": "paper" if model == "espcn" else "reduced"} | GRID_SIZES[size]
+    if size == "full":
+        crops = {"vdsr": 41 // scale * scale, "edsr": 48 * scale, "espcn": 17 * scale}
+        fields |= PUBLISHED[model] | {"recipe": f"published-{model}", "crop_size": crops[model]}
+    weight = AUTHORS_GV * factor
+    run = Run(model=model, scale=scale, loss=loss, seed=seed, gv_weight=weight, **fields)
+    return with_tv2(run, factor) if loss.endswith("+tv2") else run
+
+
+def _official_run(grid_size: str, /, **fields: Any) -> Run:
+    """Make a run of the authors' training in the grid's size, with crops that fit the scale."""
+    fields = OFFICIAL_SIZES[grid_size] | fields
+    scale = fields.get("scale", 2)
+    fields["crop_size"] = fields["crop_size"] // scale * scale
+    return with_tv2(Run(**fields), 1)
+
+
+def _at_best(size: str, recipe: str, seeds: int) -> list[Run]:
+    """Make the runs of one recipe, every loss at its best learning rate."""
+    return [
+        _official_run(size, loss=loss, seed=seed, recipe=recipe, learning_rate=rate)
+        for seed in _seeds(size, seeds)
+        for (of, loss), rate in BEST.items()
+        if of == recipe
+    ]
+
+
+def _seeds(size: str, count: int, *, small: int = 1) -> range:
+    """Return `count` seeds, as many as a verdict needs, or `small` of them in a small size."""
+    return range(small if size in SMALL else count)

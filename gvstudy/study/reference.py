@@ -1,0 +1,131 @@
+"""Saved results: each run's description and origin, its rows by image, and some runs' weights.
+
+The reference results are those that come with the project, in `data/reference/`.
+"""
+
+import gzip
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+import safetensors.torch
+from torch import nn
+
+from gvstudy.config import Run, distinct
+from gvstudy.evaluation import METRICS
+from gvstudy.models import build_model
+from gvstudy.paths import package_data, replacing
+from gvstudy.study.grids import GRID_SIZES, keeps_weights, runs_of, test_sets
+from gvstudy.study.store import Store
+from gvstudy.validation import check_choice
+
+RUNS, ROWS = "runs.csv", "rows.csv.gz"
+FRESH = "fresh:"  # begins the name of results that are computed here
+_KEYS = ["run", "set", "image"]
+
+
+def save(folder: Path, store: Store, runs: Mapping[Run, str], rows: pd.DataFrame) -> None:
+    """Write results into a folder, with the weights of those runs that figures show.
+
+    Args:
+        folder: receives `runs.csv` (a row a run: its id, description, origin and grids),
+            `rows.csv.gz` (a row an image: the metrics) and `ID.safetensors` in half precision for
+            each run that `keeps_weights` names, unless it diverged.
+        store: where the runs are finished.
+        runs: the runs, each with the names of its grids, as `runs_of` gives them.
+        rows: the results of these runs, as `Store.results` gives them.
+    """
+    described = rows.drop(columns=["set", "image", *METRICS]).drop_duplicates("run")
+    origins = _origins(store, runs)
+    table = described.merge(origins, on="run", validate="one_to_one").sort_values("run")
+    with replacing(folder / RUNS) as temporary:
+        table.to_csv(temporary, index=False)
+    measured = rows[[*_KEYS, *METRICS]].sort_values(_KEYS).to_csv(index=False).encode()
+    with replacing(folder / ROWS) as temporary:
+        temporary.write_bytes(gzip.compress(measured, mtime=0))  # equal rows make equal files
+    diverged = set(rows.loc[rows["psnr_y"].isna(), "run"])
+    for run_id in {store.id(run) for run in runs if keeps_weights(run)} - diverged:
+        weights = {name: value.half() for name, value in store.load_weights(run_id).items()}
+        with replacing(folder / f"{run_id}.safetensors") as temporary:
+            safetensors.torch.save_file(weights, temporary)
+
+
+def load(name: str, grids: Sequence[str] = (), sets: Sequence[str] = ()) -> pd.DataFrame:
+    """Return saved or newly computed results, a row an image, with each run's origin and grids.
+
+    Args:
+        name: of reference results, such as "reduced"; or `fresh:SIZE`, such as "fresh:reduced",
+            for the named grids' runs in that size: those missing from the store are trained here.
+        grids: return only the runs of these grids; by default, all reference results of the name.
+        sets: measure newly trained runs on these, by default on `test_sets` of their size.
+
+    Raises ValueError for an unknown name or grid.
+    """
+    reference = package_data("reference")
+    saved = sorted(entry.name for entry in reference.iterdir() if (entry / RUNS).is_file())
+    check_choice("results", name, [*saved, *(f"{FRESH}{size}" for size in GRID_SIZES)])
+    if name.startswith(FRESH):
+        return _compute(name.removeprefix(FRESH), grids, sets)
+    with (reference / name / RUNS).open("rb") as file:
+        runs = pd.read_csv(file)
+    with (reference / name / ROWS).open("rb") as file:
+        rows = pd.read_csv(file, compression="gzip", dtype={"image": str})
+    if grids:
+        of_run = runs["grids"].str.split()
+        known = sorted(set(of_run.explode()))
+        if unknown := sorted(set(grids) - set(known)):
+            raise ValueError(
+                f"no runs of {', '.join(unknown)} in the results {name!r}; known: "
+                f"{', '.join(known)}"
+            )
+        runs = runs[~of_run.map(set(grids).isdisjoint)]
+    return rows.merge(runs, on="run", validate="many_to_one")
+
+
+def load_model(name: str, run: pd.Series) -> nn.Module:
+    """Return the model of a run, in float32 on the CPU, ready to use.
+
+    `run` is a row of what `load(name)` returned. Raises ValueError if the run's weights aren't
+    among those results.
+    """
+    if name.startswith(FRESH):
+        weights = Store().load_weights(run["run"])
+    else:
+        saved = package_data(f"reference/{name}/{run['run']}.safetensors")
+        if not saved.is_file():
+            raise ValueError(f"the weights of run {run['run']} are not in the results {name!r}")
+        weights = safetensors.torch.load(saved.read_bytes())
+    options = {option: run[option] for option in ("size", "channels", "upsample")}
+    model = build_model(run["model"], int(run["scale"]), **options)
+    model.load_state_dict({key: value.float() for key, value in weights.items()})
+    return model.eval()
+
+
+def describe_results(results: pd.DataFrame) -> str:
+    """Return one line on where results come from, to print above a table.
+
+    It gives the number of runs, their steps, training sets, hardware and torch versions, and the
+    hours of training.
+    """
+    runs = results.drop_duplicates("run")
+    train_sets, devices, versions = (
+        ", ".join(map(str, runs[column].unique())) for column in ("train_set", "device", "torch")
+    )
+    return (
+        f"{len(runs)} runs, {runs['steps'].min()} steps or more on {train_sets}; {devices}, "
+        f"torch {versions}, {runs['seconds'].sum() / 3600:.1f} hours of training"
+    )
+
+
+def _compute(size: str, grids: Sequence[str], sets: Sequence[str]) -> pd.DataFrame:
+    """Train and measure what is missing from the store; return results as `load` does."""
+    store, runs = Store(), runs_of(grids, size)
+    rows = store.results(list(runs), sets or test_sets(size))
+    return rows.merge(_origins(store, runs), on="run", validate="many_to_one")
+
+
+def _origins(store: Store, runs: Mapping[Run, str]) -> pd.DataFrame:
+    """Return a row a run: where it comes from, and its `grids`."""
+    grids = {store.id(run): names for run, names in runs.items()}
+    origins = store.origins(distinct(runs))
+    return origins.assign(grids=origins["run"].map(grids))

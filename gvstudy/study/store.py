@@ -1,0 +1,297 @@
+"""The store of finished runs: trained once, checked when read, shared by processes.
+
+A run's folder in the store is named by its id. It is there as a whole or not at all: it is written
+under another name and then renamed. Each of its files has a checksum.
+"""
+
+import hashlib
+import io
+import json
+import shutil
+import time
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from filelock import FileLock, Timeout
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from gvstudy.config import Run, distinct
+from gvstudy.data.sets import ImageSet, load_set
+from gvstudy.evaluation import METRICS, evaluate
+from gvstudy.paths import replacing, runs_folder
+from gvstudy.study.provenance import provenance, revision
+from gvstudy.training import DivergedError, initial_model, train
+
+TRAINING_VERSION = 3  # raise it when a change of the code changes what a run ends in
+EVALUATION_VERSION = 1  # raise it when a change of the code changes what is measured
+POLL = 2.0  # seconds between two looks at runs that other processes are working on
+CHECKSUMS = "checksums.json"  # SHA-256 of a run's other files, written last
+RECORD, WEIGHTS, HISTORY = "run.json", "model.safetensors", "history.csv"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run: its description, its model (on the CPU, ready to use) and its history."""
+
+    run: Run
+    model: nn.Module
+    history: pd.DataFrame
+
+
+def run_id(run: Run, digest: str) -> str:
+    """The run's name in a store: a hash of its description, training data and `TRAINING_VERSION`.
+
+    `digest` is that of the training pictures (`gvstudy.data.sets.digest`). The code's revision is
+    recorded with the run, but isn't part of the id.
+    """
+    described = {"run": run.description(), "data": digest, "version": TRAINING_VERSION}
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class Store:
+    """Finished runs in a folder: the one that `GVSTUDY_RUNS` names, or `runs/`, if none is given.
+
+    Processes and threads may share a folder; each run is trained by one of them. Methods that need
+    a data set raise ValueError where it isn't here, and those that write raise ValueError for a
+    folder that can't be written, before anything is computed.
+    """
+
+    def __init__(self, folder: Path | None = None):
+        self.folder = Path(folder) if folder else runs_folder()
+
+    def id(self, run: Run) -> str:
+        """The run's id, 16 hex digits."""
+        return run_id(run, load_set(run.train_set).digest)
+
+    def holds(self, run: Run) -> bool:
+        """Whether the run is finished and undamaged; a damaged one is set aside with a warning."""
+        return _is_whole(self._entry(run))
+
+    def train_or_load(self, run: Run, *, progress: bool = True) -> Trained:
+        """The finished run: loaded, or trained (from its checkpoint on) and kept.
+
+        Where another process is training the same run, this one waits for it. Raises DivergedError
+        for a run whose loss stopped being finite, which is kept as such.
+        """
+        entry = self._entry(run)
+        if not _is_whole(entry):
+            with self._lock(entry):
+                self._train(run, entry, progress)
+        return _load(run, entry)
+
+    def results(
+        self, runs: Iterable[Run], sets: Sequence[str], *, progress: bool = True
+    ) -> pd.DataFrame:
+        """Rows by image of every run on every set; what isn't in the store is computed and kept.
+
+        A row has the run's id and description, `set`, `image` and the columns of `METRICS`, which
+        are NaN for a run that diverged. What another process is working on is left for later.
+        Raises ValueError for no runs or no sets.
+        """
+        waiting = distinct(runs)
+        if not (waiting and sets):
+            raise ValueError(f"no results of {len(waiting)} runs on {len(sets)} sets")
+        tests = [load_set(name) for name in sets]
+        frames = {}
+        with tqdm(total=len(waiting), unit="run", disable=not progress) as bar:
+            while waiting:
+                busy = []
+                for run in waiting:
+                    bar.set_postfix_str(run.label)
+                    try:
+                        frames[run] = self._result_rows(run, tests)
+                    except Timeout:
+                        busy.append(run)
+                    else:
+                        bar.update()
+                if len(busy) == len(waiting):
+                    time.sleep(POLL)
+                waiting = busy
+        return pd.concat(frames.values(), ignore_index=True)
+
+    def origins(self, runs: Iterable[Run]) -> pd.DataFrame:
+        """Where finished runs come from, a row a run: its id and `provenance`."""
+        entries = [self._entry(run) for run in runs]
+        rows = [{"run": entry.name} | _record(entry)["trained"] for entry in entries]
+        return pd.DataFrame(rows).drop(columns="process")
+
+    def load_weights(self, name: str) -> dict[str, Tensor]:
+        """The weights of a finished run by its id. Raises ValueError where there are none."""
+        path = self.folder / name / WEIGHTS
+        if not path.is_file():
+            raise ValueError(f"the store {self.folder} has no weights of run {name!r}")
+        return load_file(path)
+
+    def export_run(self, run: Run) -> dict[str, bytes]:
+        """The files of a finished run, for `import_run` on another machine."""
+        return {path.name: path.read_bytes() for path in self._entry(run).iterdir()}
+
+    def import_run(self, run: Run, files: Mapping[str, bytes]) -> None:
+        """Keep a run that `export_run` gave. Raises ValueError if it isn't whole."""
+        entry = self._entry(run)
+        with self._lock(entry):
+            if _is_whole(entry):
+                return
+            arrived = entry.with_suffix(".arrived")
+            shutil.rmtree(arrived, ignore_errors=True)
+            arrived.mkdir(parents=True)
+            for name, content in files.items():
+                (arrived / name).write_bytes(content)
+            if damaged := _damaged_files(arrived):
+                raise ValueError(
+                    f"run {entry.name} arrived with damaged files: {', '.join(damaged)}"
+                )
+            arrived.rename(entry)
+
+    def _entry(self, run: Run) -> Path:
+        return self.folder / self.id(run)
+
+    def _lock(self, entry: Path, timeout: float = -1) -> FileLock:
+        """The right to write a run's folder; it ends with the process.
+
+        `timeout` is in seconds: -1 waits for ever, 0 raises filelock.Timeout at once.
+        """
+        path = self.folder / ".locks" / entry.name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return FileLock(path, timeout=timeout)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> ValueError:
+        return ValueError(f"can't write to the store {self.folder}: {error.strerror}")
+
+    def _train(self, run: Run, entry: Path, progress: bool) -> None:
+        """Train the run into the store unless it is there; the caller holds the lock."""
+        if _is_whole(entry):
+            return
+        unfinished = entry.with_suffix(".unfinished")
+        record: dict[str, Any] = {"run": run.description()}
+        try:
+            unfinished.mkdir(parents=True, exist_ok=True)
+            (unfinished / RECORD).write_text(json.dumps(record["run"], indent=2))
+        except OSError as error:
+            raise self._unwritable(error) from error
+        revision()  # of the code that is imported now, not of what the folder holds at the end
+        started = time.monotonic()
+        checkpoint = unfinished / "checkpoint.pt"
+        try:
+            start = self.train_or_load(run.start, progress=progress).model if run.start else None
+            pictures = load_set(run.train_set).pictures
+            model, history = train(
+                run, pictures, start=start, checkpoint=checkpoint, progress=progress
+            )
+        except DivergedError as error:
+            record["diverged"] = str(error)
+        else:
+            weights = {key: value.cpu().contiguous() for key, value in model.state_dict().items()}
+            save_file(weights, unfinished / WEIGHTS)
+            history.to_csv(unfinished / HISTORY, index=False)
+        record["trained"] = provenance(time.monotonic() - started)
+        (unfinished / RECORD).write_text(json.dumps(record, indent=2))
+        checkpoint.unlink(missing_ok=True)
+        _write_checksums(unfinished)
+        unfinished.rename(entry)
+
+    def _result_rows(self, run: Run, tests: Sequence[ImageSet]) -> pd.DataFrame:
+        """The run's rows, computed where they aren't there; Timeout if another process is at it."""
+        entry = self._entry(run)
+        files = {test.name: _rows_file(test) for test in tests}
+        if not (_is_whole(entry) and _checksums(entry).keys() >= set(files.values())):
+            with self._lock(entry, timeout=0):
+                self._train(run, entry, progress=False)
+                for test in tests:
+                    if files[test.name] not in _checksums(entry):
+                        with replacing(entry / files[test.name]) as temporary:
+                            temporary.write_text(_measure_run(run, entry, test), encoding="utf-8")
+                        _write_checksums(entry)
+        frames = [
+            pd.read_csv(entry / file, dtype={"image": str}).assign(set=name)
+            for name, file in files.items()
+        ]
+        described = {"run": entry.name} | run.description()
+        rows = pd.concat(frames, ignore_index=True).drop(columns="scale")
+        columns = pd.DataFrame([described]).loc[[0] * len(rows)].reset_index(drop=True)
+        return pd.concat([columns, rows[["set", "image", *METRICS]]], axis=1)
+
+
+def _record(entry: Path) -> dict[str, Any]:
+    return json.loads((entry / RECORD).read_text())
+
+
+def _load(run: Run, entry: Path) -> Trained:
+    if reason := _record(entry).get("diverged"):
+        raise DivergedError(reason)
+    model = initial_model(run)
+    model.load_state_dict(load_file(entry / WEIGHTS))
+    model = model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Trained(run, model, pd.read_csv(entry / HISTORY))
+
+
+def _measure_run(run: Run, entry: Path, test: ImageSet) -> str:
+    """The rows of a finished run on a set, as CSV."""
+    try:
+        model = _load(run, entry).model
+        rows = evaluate(model, test.pictures, run.scale, downsample=run.downsample)
+    except DivergedError:
+        nothing = dict.fromkeys(METRICS, float("nan"))
+        rows = pd.DataFrame([{"image": n, "scale": run.scale} | nothing for n in test.pictures])
+    text = io.StringIO()
+    rows.to_csv(text, index=False, float_format="%.7g")
+    return text.getvalue()
+
+
+def _rows_file(test: ImageSet) -> str:
+    """The name of the file that holds a run's rows on a set, with a hash of the set's pixels."""
+    pixels = hashlib.sha256(f"{EVALUATION_VERSION} {test.digest}".encode()).hexdigest()
+    return f"{test.name.replace('/', '_')}-{pixels[:8]}.csv"
+
+
+def _is_whole(entry: Path) -> bool:
+    """Whether a run's folder is there, and each of its files is what was written.
+
+    A damaged one is set aside as NAME.damaged, with a warning, so that it is computed again.
+    """
+    if not entry.is_dir():
+        return False
+    damaged = _damaged_files(entry)
+    if not damaged:
+        return True
+    aside = entry.with_suffix(".damaged")
+    shutil.rmtree(aside, ignore_errors=True)
+    entry.rename(aside)
+    warnings.warn(f"{entry}: {', '.join(damaged)} damaged; set aside as {aside.name}", stacklevel=2)
+    return False
+
+
+def _damaged_files(folder: Path) -> list[str]:
+    """The files of a run that are missing or not what was written."""
+    try:
+        expected = _checksums(folder)
+    except (OSError, ValueError):
+        return [CHECKSUMS]
+    return [name for name, known in expected.items() if _checksum(folder / name) != known]
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    return json.loads((folder / CHECKSUMS).read_text())
+
+
+def _write_checksums(folder: Path) -> None:
+    for leftover in folder.glob(".*"):  # of a process that was killed while it wrote
+        leftover.unlink()
+    paths = sorted(path for path in folder.iterdir() if path.name != CHECKSUMS)
+    with replacing(folder / CHECKSUMS) as temporary:
+        temporary.write_text(json.dumps({p.name: _checksum(p) for p in paths}, indent=2))
+
+
+def _checksum(path: Path) -> str:
+    """SHA-256 of a file; empty where there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""

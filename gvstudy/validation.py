@@ -1,0 +1,56 @@
+"""The checks that every module shares: bad input ends in a ValueError that says what is allowed."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+
+def check_choice(what: str, given: object, known: Iterable[object]) -> None:
+    """Raise ValueError unless `given` is one of the `known` values of `what`."""
+    known = tuple(known)
+    if given not in known:
+        raise ValueError(f"unknown {what} {given!r}; known: {', '.join(map(str, known))}")
+
+
+def check_integer(what: str, given: object, least: int) -> None:
+    """Raise ValueError unless `given` is a whole number from `least` on. True is none."""
+    if not isinstance(given, int) or isinstance(given, bool) or given < least:
+        raise ValueError(f"{what} {given!r} is not allowed; whole numbers from {least} on are")
+
+
+def check_number(what: str, given: object, *, positive: bool = False) -> None:
+    """Raise ValueError unless `given` is a finite number from 0 on, or above 0 if `positive`."""
+    number = math.nan
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        number = given
+    if not (math.isfinite(number) and (number > 0 if positive else number >= 0)):
+        allowed = "finite numbers above 0" if positive else "finite numbers from 0 on"
+        raise ValueError(f"{what} {given!r} is not allowed; {allowed} are")
+
+
+def check_images(*batches: Tensor) -> None:
+    """Raise ValueError unless each is a batch of images, and all have the same shape.
+
+    A batch is a floating point tensor (N, C, H, W) with C = 1 or 3, and it isn't empty.
+    """
+    for images in batches:
+        shape = tuple(images.shape)
+        if 0 in shape:
+            raise ValueError(f"empty batch of shape {shape}")
+        if len(shape) != 4 or shape[1] not in (1, 3):
+            raise ValueError(f"expected (N, C, H, W) with C = 1 or 3, got shape {shape}")
+        if not images.is_floating_point():
+            raise ValueError(f"expected floating point values, got {images.dtype}")
+        if shape != batches[0].shape:
+            raise ValueError(f"SR and HR differ in shape: {tuple(batches[0].shape)} and {shape}")
+
+
+def check_picture(picture: Tensor) -> None:
+    """Raise ValueError unless it is a picture: uint8 (C, H, W) with C = 1 or 3."""
+    if picture.dtype != torch.uint8 or picture.dim() != 3 or picture.shape[0] not in (1, 3):
+        raise ValueError(
+            f"expected a picture, uint8 (C, H, W) with C = 1 or 3, got {picture.dtype} "
+            f"{tuple(picture.shape)}"
+        )

@@ -1,0 +1,217 @@
+"""The grids: the tables have all their cells, the controls are paired, trials stay apart."""
+
+from collections import Counter
+from itertools import product
+
+import pytest
+import torch
+
+from gvstudy import build_loss
+from gvstudy.config import RECIPES
+from gvstudy.evaluation import METRICS
+from gvstudy.study import grids, reference, statistics
+from gvstudy.study.grids import (
+    AUTHORS_GV,
+    AUTHORS_TV2,
+    BEST,
+    CHOSEN,
+    GRID_SIZES,
+    GRIDS,
+    RATES,
+    TESTS,
+    TRIAL_SEED,
+    TRIAL_SET,
+    factors,
+    runs_of,
+    table1,
+    table2,
+)
+
+TABLES = ("headline", "table1", "table2", "official", "weights", "chosen")
+CONTROLS = sorted(set(GRIDS) - set(TABLES))
+TRIALS = ("rates", "sweep")
+RESULTS = sorted(set(CONTROLS) - set(TRIALS))
+
+
+@pytest.mark.parametrize("size", GRID_SIZES)
+@pytest.mark.parametrize("name", GRIDS)
+def test_every_grid_is_there_in_every_size(name, size):
+    runs = GRIDS[name](size)
+    assert len(set(runs)) == len(runs) > 0
+    assert {run.recipe for run in runs} <= set(RECIPES)
+
+
+def test_the_tables_have_all_their_cells():
+    cells = {(run.model, run.scale, run.loss) for run in table1("reduced")}
+    assert len(cells) == 18
+    assert len(table1("reduced")) == 6 * 18
+    expected = set(product(("l2", "l1", "ssim"), ("", "+tv2", "+gv")))
+    assert {(r.loss.split("+")[0], r.loss[len(r.loss.split("+")[0]):]) for r in table2("reduced")} \
+        == expected  # fmt: skip
+    assert len(table2("reduced")) == 6 * 9
+    assert len(runs_of(("headline", "table1", "table2"), "reduced")) == 6 * (18 + 9 - 2)
+
+
+def test_the_reference_results_fill_both_tables():
+    """72 cells of Table 1 and 9 of Table 2, by six seeds: a verdict depends on each."""
+    rows = reference.load("reduced")
+    by_set = rows.groupby(["model", "scale", "loss", "set"])["seed"].nunique()
+    expected = {(r.model, r.scale, r.loss) for r in (*table1("reduced"), *table2("reduced"))}
+    assert len(expected) == 18 + 9 - 2  # VDSR's pair at x2 is in both
+    cells = set(product(expected, TESTS))
+    assert {((model, scale, loss), name) for model, scale, loss, name in by_set.index} == cells
+    assert by_set.min() >= statistics.SEEDS
+    counts = rows.groupby(["run", "set"])["image"].nunique().unstack()
+    assert (counts == [100, 14, 5, 20]).all(axis=None)
+    assert not rows[list(METRICS)].isna().any(axis=None)
+
+
+def test_the_reference_runs_are_those_of_the_tables():
+    kept = reference.load("reduced").drop_duplicates("run")
+    runs = runs_of(("headline", "table1", "table2"), "reduced")
+    fields = ["model", "scale", "loss", "seed", "size", "steps", "train_set", "recipe"]
+    assert set(kept[fields].itertuples(index=False, name=None)) >= {
+        tuple(run.description()[field] for field in fields) for run in runs
+    }
+    origin = ["seconds", "revision", "torch", "python", "device", "threads"]
+    assert not kept[origin].isna().any(axis=None)
+    assert not kept["revision"].str.contains("dirty").any()
+
+
+@pytest.mark.parametrize(
+    ("name", "names", "sets"),
+    [
+        ("controls", RESULTS, ["DIV2K_valid_centre256", "Set14"]),
+        ("trials", TRIALS, [TRIAL_SET]),
+    ],
+)
+def test_the_reference_runs_are_those_of_the_controls(name, names, sets):
+    rows = reference.load(name)
+    assert rows.drop_duplicates("run").set_index("run")["grids"].value_counts().to_dict() == (
+        Counter(runs_of(names, "reduced").values())
+    )
+    seen = rows.groupby("run")["set"].unique().map(sorted)
+    assert all(some == sets for some in seen)
+    assert not rows["revision"].str.contains("dirty").any()
+    assert not rows[list(METRICS)].isna().any(axis=None)
+
+
+def test_every_pixel_loss_gets_as_many_trials_of_tv_as_of_gv():
+    trials = [run for run in GRIDS["weights"]("reduced") if "+" in run.loss]
+    counts = Counter(run.loss for run in trials)
+    assert counts == dict.fromkeys(
+        [f"{pixel}+{added}" for pixel in ("l2", "l1", "ssim") for added in ("tv2", "gv")], 4
+    )
+    seeds = {run.seed for name in ("headline", "table2", "official") for run in GRIDS[name]("full")}
+    assert not seeds & {run.seed for run in trials}
+    authors = {run.loss: run for run in table2("reduced")}
+    for run in trials:
+        own = authors[run.loss]
+        weight = "gv_weight" if run.loss.endswith("gv") else "tv_weight"
+        assert getattr(run, weight) / getattr(own, weight) == pytest.approx(
+            {0: 0.01, 1: 0.1, 2: 1, 3: 10}[trials.index(run) // 6]
+        )
+
+
+def test_the_chosen_weights_are_those_of_the_trials():
+    trials = reference.load("weights")
+    assert set(trials["set"]) == {TRIAL_SET}
+    mean = trials.assign(factor=factors(trials)).groupby(["loss", "factor"])["psnr_y"].mean()
+    table = mean.unstack().drop(columns=0).loc[list(CHOSEN)]
+    assert table.notna().all(axis=None)
+    assert table.idxmax(axis=1).to_dict() == CHOSEN
+    runs = {(run.loss, run.gv_weight if "gv" in run.loss else run.tv_weight)
+            for run in GRIDS["chosen"]("reduced")}  # fmt: skip
+    tried = {(row.loss, row.gv_weight if "gv" in row.loss else row.tv_weight)
+             for row in trials.itertuples() if "+" in row.loss}  # fmt: skip
+    assert runs <= tried
+
+
+def test_size_full_is_trained_as_published():
+    runs = table1("full", seeds=[0])
+    assert {(run.model, run.recipe) for run in runs} == {
+        (model, f"published-{model}") for model in ("vdsr", "edsr", "espcn")
+    }
+    assert {run.size for run in runs} == {"paper"}
+    assert {(r.scale, r.crop_size) for r in runs if r.model == "edsr"} == {
+        (2, 96),
+        (3, 144),
+        (4, 192),
+    }
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_all_variants_have_the_same_seeds(name):
+    runs = GRIDS[name]("reduced")
+    seeds = {}
+    for run in runs:
+        seeds.setdefault((run.loss, run.recipe, run.steps), []).append(run.seed)
+    by_steps = {}
+    for (*_, steps), some in seeds.items():
+        by_steps.setdefault(steps, set()).add(tuple(some))
+    assert all(len(some) == 1 for some in by_steps.values())
+    fewest = min(len(one) for some in by_steps.values() for one in some)
+    assert fewest >= {"budget": 6, "adam": 6, "own": 6, "finetuned": 6}.get(name, 8)
+    assert not any(run.seed >= TRIAL_SEED for run in runs)
+
+
+@pytest.mark.parametrize("name", TRIALS)
+def test_trials_have_seeds_of_their_own(name):
+    assert all(run.seed >= TRIAL_SEED for run in GRIDS[name]("reduced"))
+
+
+def test_every_loss_gets_as_many_rates():
+    counts = Counter((run.recipe, run.loss) for run in grids.rates("reduced"))
+    assert set(counts) == set(BEST)
+    assert all(count == 2 * len(RATES[recipe]) for (recipe, _), count in counts.items())
+
+
+def test_the_best_rates_are_among_those_tried():
+    assert all(rate in RATES[recipe] for (recipe, _), rate in BEST.items())
+
+
+def test_the_best_rates_are_those_of_the_trials():
+    trials = reference.load("trials", ["rates"])
+    mean = trials.groupby(["recipe", "loss", "learning_rate"])["psnr_y"].mean().unstack()
+    assert mean.idxmax(axis=1).to_dict() == BEST
+    tried = mean.notna().groupby("recipe").sum().gt(0)
+    for recipe, some in tried.iterrows():
+        assert tuple(some[some].index) == RATES[recipe]
+
+
+def test_the_sweep_has_the_authors_setting_and_five_decades():
+    runs = grids.sweep("reduced")
+    gv = [run for run in runs if run.loss == "l2+gv"]
+    assert len(gv) == 5 * 4 * 2
+    assert {run.gv_weight for run in gv} == {AUTHORS_GV * 10.0**k for k in (-2, -1, 0, 1, 2)}
+    tv = [run for run in runs if run.loss == "l2+tv2"]
+    pixels = tv[0].batch_size * tv[0].crop_size ** 2
+    assert [run.tv_weight * pixels / AUTHORS_TV2 for run in tv] == pytest.approx(
+        [0.01, 0.1, 1, 10, 100]
+    )
+
+
+def test_a_grid_of_several_names_has_each_run_once():
+    found = runs_of(["headline", "table1"], "reduced")
+    assert set(found.values()) == {"table1", "headline table1"}
+    assert len(runs_of(["arms"], "reduced", seeds=2)) == 10
+    found = runs_of(["sweep", "weights"], "smoke")
+    described = [str(run.description()) for run in found]
+    assert len(described) == len(set(described)), "by what counts in a run, not by its fields"
+    assert "sweep weights" in found.values()
+
+
+def dots(crops, side):
+    """Crops with a bright pixel in every 4 x 4: as much total variation in every one of them."""
+    images = torch.zeros(crops, 3, side, side)
+    images[..., 1::4, 1::4] = 0.5
+    return images
+
+
+def test_the_authors_tv_weighs_the_same_against_the_mean():
+    """Theirs is 1e-8 of a sum over 64 crops of 128 x 128; our sum is smaller, its weight larger."""
+    run = next(run for run in table2("reduced") if run.loss == "l2+tv2")
+    ours, theirs = dots(run.batch_size, run.crop_size), dots(64, 128)
+    squares = sum(theirs.diff(dim=dim).square().sum().item() for dim in (-2, -1))
+    term = build_loss("l2+tv2", tv_weight=run.tv_weight).terms(ours, ours)["tv2"]
+    assert term.item() == pytest.approx(1e-8 * squares, rel=1e-4)
