@@ -34,7 +34,9 @@ fast-tests: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" tests
 
 test: lint
-	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/sanitise.cfg tests notebooks
+	$(BIN)/python -m pytest tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p tests.conftest --numprocesses 2 --dist loadfile \
+		--nbval --nbval-current-env --nbval-sanitize-with tests/sanitise.cfg notebooks
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab notebooks

@@ -70,7 +70,7 @@ def variance_maps(images: Tensor, patch_size: int = 8, padding: str = "valid") -
 def variance_metrics(sr: Tensor, hr: Tensor, patch_size: int = 8) -> dict[str, float]:
     """How SR's variance maps compare with HR's, over x, y and all patches, borders left out.
 
-    `sr` and `hr` are (N, C, H, W) with values in [0, 1].
+    `sr` and `hr` are (N, C, H, W) with values in [0, 1]; `patch_size` is in pixels.
 
     - `variance_ratio`: the mean of SR's maps over the mean of HR's. 1 means as much gradient
       variance as the real image, less means smoother. Noise can push it past 1, so it is always
@@ -96,7 +96,7 @@ def variance_metrics(sr: Tensor, hr: Tensor, patch_size: int = 8) -> dict[str, f
 def variance_ratio(sr: Tensor, hr: Tensor, patch_size: int = 8) -> float:
     """The mean of SR's variance maps over the mean of HR's, both images (N, C, H, W) in [0, 1].
 
-    See `variance_metrics` for what it means, and for the two numbers that belong beside it. Raises
+    `patch_size` is the side of the patches, pixels; measurements use 8 throughout. See `variance_metrics` for what it means, and for the two numbers that belong beside it. Raises
     ValueError as that function does.
     """
     return variance_metrics(sr, hr, patch_size)["variance_ratio"]

@@ -12,15 +12,20 @@ from gvstudy.models import MODELS
 
 
 def pytest_configure(config):
-    """Set before any module or kernel starts; nbval's kernels inherit it."""
-    config.gvstudy_runs = tempfile.mkdtemp(prefix="gvstudy-runs-")
-    os.environ["GVSTUDY_RUNS"] = config.gvstudy_runs
+    """Set before any module or kernel starts; nbval's kernels inherit it.
+
+    The processes of pytest-xdist share one store, so that no run is trained twice.
+    """
+    if not hasattr(config, "workerinput"):
+        config.gvstudy_runs = tempfile.mkdtemp(prefix="gvstudy-runs-")
+        os.environ["GVSTUDY_RUNS"] = config.gvstudy_runs
     if os.environ.get("GVSTUDY_DATA"):
         os.environ["GVSTUDY_DATA"] = str(Path(os.environ["GVSTUDY_DATA"]).resolve())
 
 
 def pytest_unconfigure(config):
-    shutil.rmtree(config.gvstudy_runs, ignore_errors=True)
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(config.gvstudy_runs, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

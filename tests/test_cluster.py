@@ -22,6 +22,8 @@ RUN = Run(model="espcn", steps=300, batch_size=2, crop_size=24)
 RUNS = [dataclasses.replace(RUN, loss=loss, seed=seed) for seed in (0, 1) for loss in ("l2", "l1")]
 SETS = ["builtin-valid"]
 
+pytestmark = pytest.mark.slow  # starting workers takes seconds
+
 
 def here(folder):
     """The results of this machine alone, with as many threads as a worker has."""

@@ -67,15 +67,15 @@ def test_the_reference_results_fill_both_tables():
 
 
 def test_the_reference_runs_are_those_of_the_tables():
-    kept = reference.load("reduced").drop_duplicates("run")
+    reduced = reference.load("reduced").drop_duplicates("run")
     runs = runs_of(("headline", "table1", "table2"), "reduced")
     fields = ["model", "scale", "loss", "seed", "size", "steps", "train_set", "recipe"]
-    assert set(kept[fields].itertuples(index=False, name=None)) >= {
+    assert set(reduced[fields].itertuples(index=False, name=None)) >= {
         tuple(run.description()[field] for field in fields) for run in runs
     }
     origin = ["seconds", "revision", "torch", "python", "device", "threads"]
-    assert not kept[origin].isna().any(axis=None)
-    assert not kept["revision"].str.contains("dirty").any()
+    assert not reduced[origin].isna().any(axis=None)
+    assert not reduced["revision"].str.contains("dirty").any()
 
 
 @pytest.mark.parametrize(

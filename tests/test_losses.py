@@ -365,6 +365,7 @@ def test_autocast_changes_nothing():
     assert inside == gradient_variance_loss(sr, hr)
 
 
+@pytest.mark.slow
 def test_compiles_without_graph_breaks():
     sr, hr = images(1, 3, 24, 24), images(1, 3, 24, 24, seed=1)
     compiled = torch.compile(GradientVarianceLoss(), fullgraph=True, backend="aot_eager")

@@ -44,6 +44,7 @@ def test_the_example_is_short():
     assert len(lines) <= 30
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("extended", "store")
 def test_a_fourth_model_and_a_fifth_loss_train_and_are_measured():
     assert list(build_loss("l1+edges").losses) == ["l1", "edges"]

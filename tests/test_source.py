@@ -108,6 +108,7 @@ def test_what_a_function_does_not_name_does_not_count(digest, old, new):
     assert digest("loss") == digest("loss", old, new)
 
 
+@pytest.mark.slow
 def test_another_process_has_the_same_digest(tmp_path):
     (tmp_path / "mine.py").write_text(MODULE)
     code = (

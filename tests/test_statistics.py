@@ -116,6 +116,7 @@ def test_the_official_recipe_needs_eight_seeds():
         assert s.verdict(found, found.p, "official") == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [6, 8])
 def test_the_rule_is_rarely_wrong_under_a_true_null(seeds):
     """400 studies without an effect, in which seeds differ (as trainings do) and images too."""
@@ -128,6 +129,7 @@ def test_the_rule_is_rarely_wrong_under_a_true_null(seeds):
     assert verdicts / 400 <= 0.08  # 5 % and three standard errors
 
 
+@pytest.mark.slow
 def test_three_seeds_and_an_interval_over_images_would_be_wrong_too_often():
     """Why the rule needs more: seeds and images often agree without any effect."""
     chance = np.random.default_rng(2)

@@ -191,6 +191,7 @@ def test_no_runs_or_no_sets_are_refused(store):
     assert not store.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("store")
 def test_a_set_is_decoded_once_for_many_runs(monkeypatch):
     reads = []
@@ -201,6 +202,7 @@ def test_a_set_is_decoded_once_for_many_runs(monkeypatch):
     assert len(reads) == len(set(reads))
 
 
+@pytest.mark.slow
 def test_two_threads_and_two_stores_do_not_mix(tmp_path):
     """The global generator belongs to the process: initial weights are drawn under a lock."""
     runs = [dataclasses.replace(TINY, seed=seed, steps=3) for seed in range(8)]
@@ -295,6 +297,7 @@ def contents(folder):
     }
 
 
+@pytest.mark.slow
 def test_a_grid_killed_again_and_again_ends_as_if_undisturbed(tmp_path):
     undisturbed, disturbed = tmp_path / "one", tmp_path / "other"
     assert worker(undisturbed).wait() == 0
@@ -313,6 +316,7 @@ def test_a_grid_killed_again_and_again_ends_as_if_undisturbed(tmp_path):
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_store(tmp_path):
     processes = [worker(tmp_path / "runs") for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]

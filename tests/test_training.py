@@ -110,6 +110,7 @@ t.run_to_end(t.dataclasses.replace(t.TINY, steps=2000), checkpoint=Path(sys.argv
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_end(tmp_path):
     run, checkpoint = dataclasses.replace(TINY, steps=2000), tmp_path / "c.pt"
     command = [sys.executable, "-c", KILLED, os.path.dirname(__file__), str(checkpoint)]
@@ -164,6 +165,7 @@ def test_precision_is_the_machine_s_unless_given(monkeypatch):
         assert Run(model="espcn", precision="bfloat16").resolved_precision == "bfloat16"
 
 
+@pytest.mark.slow
 def test_bfloat16_is_the_model_s_alone():
     run = dataclasses.replace(TINY, model="vdsr", steps=4, precision="bfloat16", loss="l2+gv")
     model, history = run_to_end(run)
@@ -269,6 +271,7 @@ def test_an_official_run_goes_on_to_the_same_end(tmp_path, interrupt_at):
     assert whole.equals(history)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "rate"), [("vdsr", 0.1), ("edsr", 1e-4), ("espcn", 0.01)], ids=lambda v: str(v)
 )

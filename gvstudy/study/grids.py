@@ -79,7 +79,8 @@ OFFICIAL_SIZES: dict[str, dict[str, Any]] = {  # the same, scaled down to the gr
     "reduced": OFFICIAL | {"size": "reduced", "batch_size": 16, "crop_size": 48},
     "full": OFFICIAL,
 }
-STEERED = {"loss": "l2+gv", "recipe": "official-pixel-only"}  # L2's direction, L2 + GV's length
+# L2's gradient, rescaled at every step by the ratio of norms at this run's own weights.
+STEERED = {"loss": "l2+gv", "recipe": "official-pixel-only"}
 
 
 def test_sets(size: str) -> tuple[str, ...]:
@@ -166,7 +167,7 @@ def arms(size: str) -> list[Run]:
 
 
 def again(size: str) -> list[Run]:
-    """L2, L2 + GV, the control of its steps, and L2 + TV, each with sixteen new seeds.
+    """L2, L2 + GV, L2 with the rescaled gradient, and L2 + TV, each with sixteen new seeds.
 
     Eight seeds left the PSNR undecided and prompted this rerun, so their runs aren't in this grid.
     """
@@ -182,7 +183,7 @@ def again(size: str) -> list[Run]:
 
 
 def scales(size: str) -> list[Run]:
-    """L2, L2 + GV and the control of its steps at x3 and x4, as `again` has them at x2."""
+    """L2, L2 + GV and L2 with the rescaled gradient at x3 and x4, as `again` has them at x2."""
     variants: tuple[dict[str, Any], ...] = (*({"loss": loss} for loss in GV_PAIR), STEERED)
     return [
         _official_run(size, seed=seed, scale=scale, **fields)
@@ -235,7 +236,10 @@ def own(size: str) -> list[Run]:
 
 
 def pixel_only(size: str) -> list[Run]:
-    """The step lengths of L2 + GV in the direction of L2 alone."""
+    """L2's gradient, rescaled to the norm that L2 + GV's has at the run's own weights.
+
+    Those weights drift away from the ones that L2 + GV reaches, and the two norms with them.
+    """
     return [_official_run(size, seed=seed, **STEERED) for seed in _seeds(size, 8)]
 
 

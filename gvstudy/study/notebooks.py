@@ -197,7 +197,7 @@ def _run_one(notebook: Path, parameters: dict[str, Any], page: Path, fingerprint
 def _is_finished(page: Path, fingerprint: str) -> bool:
     """Whether a page of this fingerprint exists, and the figures that were drawn with it."""
     copy = page.with_suffix(".ipynb")
-    if not (page.is_file() and copy.is_file()):  # the page is written last, so the copy is whole
+    if not (page.is_file() and copy.is_file()):  # the page is written last
         return False
     record = nbformat.read(copy, as_version=4).metadata.get("gvstudy", {})
     complete = all(Path(figure).is_file() for figure in record.get("figures", ()))
