@@ -96,8 +96,9 @@ def variance_metrics(sr: Tensor, hr: Tensor, patch_size: int = 8) -> dict[str, f
 def variance_ratio(sr: Tensor, hr: Tensor, patch_size: int = 8) -> float:
     """The mean of SR's variance maps over the mean of HR's, both images (N, C, H, W) in [0, 1].
 
-    `patch_size` is the side of the patches, pixels; measurements use 8 throughout. See `variance_metrics` for what it means, and for the two numbers that belong beside it. Raises
-    ValueError as that function does.
+    `patch_size` is the side of the patches in pixels; measurements use 8 throughout. See
+    `variance_metrics` for what the ratio means, and for the two numbers that belong beside it.
+    Raises ValueError as that function does.
     """
     return variance_metrics(sr, hr, patch_size)["variance_ratio"]
 
