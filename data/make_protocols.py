@@ -15,6 +15,7 @@ import pandas as pd
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gvstudy.cli import Group
 from gvstudy.data.sets import load_images
 from gvstudy.evaluation import crop_border, psnr, super_resolve
 from gvstudy.images import (
@@ -98,7 +99,7 @@ def measure_crops(model: nn.Module, pictures: Mapping[str, Tensor], scale: int) 
     return pd.DataFrame(rows)
 
 
-@click.group()
+@click.group(cls=Group)
 def main() -> None:
     """Make the committed measurements of the protocols."""
 

@@ -48,7 +48,7 @@ LOSS_ALONE = {  # all that the loss needs of the package
     "gvstudy.validation",
 }
 IN_TICKS = re.compile(r"`(\w+)`")
-HEAVY = {"kornia", "matplotlib", "pandas", "scipy", "seaborn", "skimage"}
+HEAVY = {"PIL", "kornia", "matplotlib", "pandas", "scipy", "seaborn", "skimage"}
 
 
 def parameters(name):
