@@ -77,6 +77,12 @@ def check_entry(kind: str, name: str, code: object, known: Mapping[str, Source |
         )
     if not callable(code):
         raise ValueError(f"{kind} {name!r} must be callable, got {code!r}")
+    try:
+        inspect.signature(code)
+    except (TypeError, ValueError):  # a function written in C may have none
+        raise ValueError(
+            f"{kind} {name!r}: the signature of {code!r} can't be read; wrap it in a function"
+        ) from None
     if name in known:
         source = known[name]
         if source is None or source.origin != Source(code).origin:

@@ -221,6 +221,7 @@ def test_only_the_options_that_are_named_are_passed():
         ("", print, "loss name '' is not allowed"),
         (3, print, "loss name 3 is not allowed"),
         ("mine", 3, "loss 'mine' must be callable, got 3"),
+        ("mine", torch.dist, "loss 'mine': the signature of .*dist.* can't be read; wrap it"),
         ("built", print, r"loss 'built' exists already \(built in\); choose another"),
         ("own", print, r"loss 'own' exists already \(textwrap\.dedent\)"),
     ],
