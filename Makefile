@@ -36,7 +36,8 @@ fast-tests: $(INSTALLED)
 test: lint
 	$(BIN)/python -m pytest tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p tests.conftest --numprocesses 2 --dist loadfile \
-		--nbval --nbval-current-env --nbval-sanitize-with tests/sanitise.cfg notebooks
+		--nbval --nbval-current-env --nbval-sanitize-with tests/sanitise.cfg \
+		--nbval-cell-timeout 4500 notebooks
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab notebooks
