@@ -143,7 +143,8 @@ class _VarianceMaps(torch.autograd.Function):
     def backward(ctx: Any, to_variances: Tensor, *_: Any) -> tuple[Any, ...]:
         (patches,) = ctx.saved_tensors
         n = patches.shape[3]
-        to_grey = _gradients_backward(_variances_backward(to_variances, patches))
+        to_maps = _variances_backward(to_variances, patches)  # kept: freeing it early costs time
+        to_grey = _gradients_backward(to_maps)
         layout = torch.channels_last if ctx.last else torch.contiguous_format
         to_sr = torch.empty(ctx.shape, dtype=ctx.dtype, device=patches.device, memory_format=layout)
         _grey_backward(to_grey, ctx.border, to_sr, factor=-2 / (n * n - 1))
