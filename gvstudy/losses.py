@@ -133,9 +133,9 @@ def register_loss(name: str, loss: Callable[..., Tensor], *, version: str = "") 
                 f"loss {name!r} has the signature {inspect.signature(loss)}; expected (sr, hr), "
                 f"and patch_size and padding if it uses them"
             ) from None
-    entry = Loss(loss, options, source=Source(loss, version))
-    Source(loss, version).digest()  # what can't be read is refused now, not after a training
-    PIXEL_LOSSES[name] = REGULARISERS[name] = entry
+    source = Source(loss, version)
+    source.digest()  # what can't be read is refused now, not after a training
+    PIXEL_LOSSES[name] = REGULARISERS[name] = Loss(loss, options, source=source)
 
 
 def find_losses(name: str) -> dict[str, Loss]:

@@ -202,7 +202,7 @@ def _stamp(path: Path) -> tuple[Path, int, int]:
         status = path.stat()
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
-    return path.resolve(), status.st_size, status.st_mtime_ns
+    return path.absolute(), status.st_size, status.st_mtime_ns
 
 
 @lru_cache(maxsize=CACHED_SETS)

@@ -11,7 +11,7 @@ import pandas as pd
 import safetensors.torch
 from torch import nn
 
-from gvstudy.config import Run, distinct
+from gvstudy.config import Run
 from gvstudy.evaluation import METRICS
 from gvstudy.models import build_model
 from gvstudy.paths import package_data, replacing
@@ -126,6 +126,4 @@ def _compute(size: str, grids: Sequence[str], sets: Sequence[str]) -> pd.DataFra
 
 def _origins(store: Store, runs: Mapping[Run, str]) -> pd.DataFrame:
     """Return a row a run: where it comes from, and its `grids`."""
-    grids = {store.id(run): names for run, names in runs.items()}
-    origins = store.origins(distinct(runs))
-    return origins.assign(grids=origins["run"].map(grids))
+    return store.origins(runs).assign(grids=list(runs.values())).drop_duplicates("run")

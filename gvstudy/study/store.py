@@ -184,10 +184,7 @@ class Store:
         checkpoint = unfinished / "checkpoint.pt"
         try:
             start = self.train_or_load(run.start, progress=progress).model if run.start else None
-            pictures = load_set(run.train_set).pictures
-            model, history = train(
-                run, pictures, start=start, checkpoint=checkpoint, progress=progress
-            )
+            model, history = train(run, start=start, checkpoint=checkpoint, progress=progress)
         except DivergedError as error:
             record["diverged"] = str(error)
         else:
