@@ -15,7 +15,9 @@ from gvstudy.models import MODELS, check_model
 from gvstudy.validation import check_choice, check_integer, check_number
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+LENGTHS = ("update", "clipped")  # what a run can take from another: columns of its recorded lengths
 FEWEST_STEPS = 3  # that a cycle of learning rates needs
+_FLOATS = ("learning_rate", "start_learning_rate", "gv_weight", "tv_weight", "pixel_weight")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,9 @@ RECIPES = {
         _OFFICIAL,
         source="a control: L2's gradient, rescaled to the norm of L2 + GV's at the same weights",
         pixel_only=True,
+    ),
+    "official-undecayed": replace(
+        _OFFICIAL, source="a control: the official recipe without weight decay", weight_decay=0.0
     ),
     "official-adam": replace(
         _OFFICIAL,
@@ -121,6 +126,9 @@ class Run:
     patch_size: int = 0  # of GV while training, pixels; 0: 8 at x2, 16 at x3 and x4
     padding: str = "zeros"  # of GV: zeros or valid
     precision: str = "auto"  # of the model: float32, bfloat16, or what this machine is fastest in
+    pixel_weight: float = 1.0  # constant factor on the whole loss, regulariser included
+    lengths_from: str = ""  # a loss: take each step's length from the run with that loss
+    lengths_of: str = "update"  # which length: of the applied update, or of the clipped gradient
 
     def __post_init__(self) -> None:
         check_model(self.model, self.scale, self.size, self.channels, self.upsample)
@@ -134,6 +142,7 @@ class Run:
         check_choice("recipe", self.recipe, RECIPES)
         check_choice("padding", self.padding, PADDINGS)
         check_choice("precision", self.precision, PRECISIONS)
+        check_choice("lengths_of", self.lengths_of, LENGTHS)
         check_integer("scale", self.scale, 2)
         check_integer("seed", self.seed, 0)
         check_integer("steps", self.steps, FEWEST_STEPS)
@@ -145,7 +154,8 @@ class Run:
         check_number("start_learning_rate", self.start_learning_rate, positive=True)
         check_number("gv_weight", self.gv_weight)
         check_number("tv_weight", self.tv_weight)
-        for name in ("learning_rate", "start_learning_rate", "gv_weight", "tv_weight"):
+        check_number("pixel_weight", self.pixel_weight, positive=True)
+        for name in _FLOATS:
             object.__setattr__(self, name, float(getattr(self, name)))  # 1 and 1.0 are one run
         if self.crop_size % self.scale:
             raise ValueError(f"scale {self.scale} does not divide crop_size {self.crop_size}")
@@ -155,12 +165,14 @@ class Run:
                 f"patch_size {self.gv_patch_size} does not fit crop_size {self.crop_size} "
                 f"(padding {self.padding}); allowed: 2 to {largest}"
             )
-        _ = self.start  # validates the starting run too
+        _ = self.start, self.partner  # validates the other runs that this one needs
 
     @property
     def label(self) -> str:
         """The run in a few words, for progress bars."""
-        return f"{self.model} x{self.scale} {self.loss} seed {self.seed}"
+        factor = "" if self.pixel_weight == 1 else f"{self.pixel_weight:g}*"
+        lengths = f", lengths of {self.lengths_from}" if self.lengths_from else ""
+        return f"{self.model} x{self.scale} {factor}{self.loss}{lengths} seed {self.seed}"
 
     @property
     def gv_patch_size(self) -> int:
@@ -193,10 +205,14 @@ class Run:
         fields |= {"patch_size": self.gv_patch_size, "precision": self.resolved_precision}
         if not self.start_steps:
             del fields["start_steps"], fields["start_learning_rate"]
+        if self.pixel_weight == 1:  # left out where it changes nothing, so that ids stay
+            del fields["pixel_weight"]
+        if not self.lengths_from:
+            del fields["lengths_from"], fields["lengths_of"]
         for name in {"gv_weight", "tv_weight", *PATCH_OPTIONS} - self._options:
             del fields[name]
-        model, losses = MODELS[self.model], find_losses(self.loss).values()
-        sources = [model.source, *(loss.source for loss in losses)]
+        sources = [MODELS[self.model].source]
+        sources += [loss.source for name in self._losses for loss in find_losses(name).values()]
         digests = [source.digest() for source in sources if source]
         return fields | ({"source": " ".join(digests)} if digests else {})
 
@@ -206,10 +222,21 @@ class Run:
         return json.dumps(self.description(), sort_keys=True)
 
     @property
+    def _losses(self) -> list[str]:
+        """The run's loss, and the one that it takes lengths from."""
+        return [self.loss, self.lengths_from] if self.lengths_from else [self.loss]
+
+    @property
     def _options(self) -> set[str]:
-        """Those of the weights, `patch_size` and `padding` that the loss uses."""
-        pixel, *added = find_losses(self.loss).values()
-        return {*pixel.options, *(o for entry in added for o in (entry.weight, *entry.options))}
+        """Those of the weights, `patch_size` and `padding` that these losses use."""
+        options = set()
+        for name in self._losses:
+            pixel, *added = find_losses(name).values()
+            options |= {
+                *pixel.options,
+                *(o for entry in added for o in (entry.weight, *entry.options)),
+            }
+        return options
 
     @property
     def start(self) -> "Run | None":
@@ -223,7 +250,17 @@ class Run:
             learning_rate=self.start_learning_rate,
             start_steps=0,
             start_learning_rate=type(self).start_learning_rate,
+            lengths_from="",
+            lengths_of=type(self).lengths_of,
         )
+
+    @property
+    def partner(self) -> "Run | None":
+        """The run that this one takes its step lengths from, if `lengths_from` names its loss."""
+        if not self.lengths_from:
+            return None
+        lengths_of = type(self).lengths_of  # ignored without `lengths_from`
+        return replace(self, loss=self.lengths_from, lengths_from="", lengths_of=lengths_of)
 
 
 def distinct(runs: Iterable[Run]) -> list[Run]:

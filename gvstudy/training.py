@@ -1,6 +1,6 @@
 """Training a model on random crops: one loop that reads from top to bottom."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from threading import Lock
@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_, clip_grad_value_, get_total_norm
+from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, OneCycleLR
 from tqdm.auto import tqdm
 
@@ -23,6 +23,7 @@ from gvstudy.losses import build_loss
 from gvstudy.models import build_model
 from gvstudy.paths import replacing
 
+LENGTH_COLUMNS = ("gradient", "clipped", "update")
 LOGS = 20  # rows of history, and checkpoints, a run
 # Redraws of the progress bar, a run at most: in a notebook each is three messages, and a client
 # that reads them only when the cell has ended (nbval) keeps some two thousand.
@@ -50,7 +51,9 @@ def train(
     pictures: Mapping[str, Tensor] | None = None,
     *,
     start: nn.Module | None = None,
+    partner: pd.DataFrame | None = None,
     checkpoint: Path | None = None,
+    record: Path | None = None,
     progress: bool = True,
 ) -> tuple[nn.Module, pd.DataFrame]:
     """Train as `run` describes; return the model after the last step, and the history.
@@ -58,20 +61,31 @@ def train(
     Args:
         pictures: the training pictures, uint8 (C, H, W), if they are loaded already.
         start: the trained model of `run.start`, for a run that continues another.
+        partner: the lengths that `run.partner` recorded, for a run that takes its lengths from it.
         checkpoint: a file that the state is saved to with every row of history, and resumed from.
+        record: a CSV file that receives the lengths of every step.
         progress: show a progress bar.
 
     The history has a row each twentieth of the run. `step` and `learning_rate` are those of its
     last step; `loss` and its summands `pixel` and `regulariser` are means since the row before;
-    `psnr_y` (dB) and `variance_ratio` are measured on the centres of the validation pictures.
+    `psnr_y` (dB) and `variance_ratio` are measured on the centres of the validation pictures. The
+    loss and its summands don't include the run's constant factor.
+
+    The lengths are three norms over all weights, a row a step: of the `gradient`, of the `clipped`
+    gradient, and of the `update` that is applied in the end, after weight decay, momentum and
+    learning rate. A run with `lengths_from` rescales one of the last two to its partner's; the
+    optimiser's own state is never rescaled.
 
     Raises:
         DivergedError: when the loss is no longer finite. The last checkpoint before that stays.
-        ValueError: for a run that continues another and isn't given its model, for the checkpoint
-            of another run, and for pictures smaller than the crop.
+        ValueError: for a run that continues another and isn't given its model, for one that takes
+            lengths from another and isn't given them, for the checkpoint of another run, and for
+            pictures smaller than the crop.
     """
     if (start is None) != (run.start is None):
         raise ValueError(f"start_steps is {run.start_steps}: give `start` where it is above 0")
+    if (partner is None) != (run.partner is None):
+        raise ValueError(f"lengths_from is {run.lengths_from!r}: give `partner` where it is a loss")
     device, recipe = best_device(), RECIPES[run.recipe]
 
     # Data: random crops of the training pictures, drawn by the run's seed alone.
@@ -100,14 +114,19 @@ def train(
         padding=run.padding,
     )
     # The published VDSR sums over pixels where the others average: a constant factor.
-    factor = run.crop_size**2 / 2 if recipe.sum_loss else 1
-    optimizer, schedule = build_optimizer(recipe, model.parameters(), run.learning_rate, run.steps)
+    factor = run.pixel_weight * (run.crop_size**2 / 2 if recipe.sum_loss else 1)
+    parameters = list(model.parameters())
+    optimizer, schedule = build_optimizer(recipe, parameters, run.learning_rate, run.steps)
+
+    # Lengths of every step: recorded, and taken from the partner.
+    lengths = torch.zeros(run.steps, len(LENGTH_COLUMNS), device=device)
+    given = None if partner is None else torch.tensor(partner[run.lengths_of].to_numpy("float32"))
 
     # Resume where a checkpoint ends.
     history: list[dict[str, float]] = []
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
     if checkpoint and checkpoint.is_file():
-        _restore(checkpoint, run, parts, generator, history)
+        _restore(checkpoint, run, parts, generator, history, lengths)
     step = int(history[-1]["step"]) if history else 0
 
     # Only the model computes in half precision; loss, weights and optimiser stay in float32.
@@ -134,13 +153,26 @@ def train(
                     set_steered_gradient(model, factor * terms[0], total)
                 else:
                     total.backward()
+                gradients = [p.grad for p in parameters if p.grad is not None]
+                norm = get_total_norm(gradients)
                 if recipe.max_grad_norm:  # keeps a single bad batch from ruining the model
-                    clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
+                    clip_grads_with_norm_(parameters, recipe.max_grad_norm, norm)
                 if recipe.first_max_grad_value:  # VDSR's: the lower the rate, the higher the limit
                     limit = recipe.first_max_grad_value * run.learning_rate / learning_rate
-                    clip_grad_value_(model.parameters(), limit)
+                    clip_grad_value_(parameters, limit)
+                if given is not None and run.lengths_of == "clipped":
+                    rescale(gradients, given[step + len(recent)])
+                clipped = get_total_norm(gradients)
+
+                before = [p.detach().clone() for p in parameters]
                 optimizer.step()
                 schedule.step()
+                updates = [p.detach() - old for p, old in zip(parameters, before, strict=True)]
+                if given is not None and run.lengths_of == "update":
+                    rescale(updates, given[step + len(recent)])
+                    for parameter, old, update in zip(parameters, before, updates, strict=True):
+                        parameter.detach().copy_(old + update)
+                lengths[step + len(recent)] = torch.stack([norm, clipped, get_total_norm(updates)])
 
                 recent.append([term.detach() for term in terms])
                 bar.update()
@@ -149,7 +181,11 @@ def train(
             with autocast():
                 history.append(row | validate(model, validation, run.scale))
             if checkpoint:
-                _save(checkpoint, run, parts, generator, history)
+                _save(checkpoint, run, parts, generator, history, lengths)
+    if record:
+        with replacing(record) as temporary:
+            table = pd.DataFrame(lengths.cpu().numpy(), columns=list(LENGTH_COLUMNS))
+            table.to_csv(temporary, index=False)
     return model, pd.DataFrame(history)
 
 
@@ -182,10 +218,17 @@ def set_steered_gradient(model: nn.Module, pixel: Tensor, total: Tensor) -> None
     """
     parameters = list(model.parameters())
     direction = torch.autograd.grad(pixel, parameters, retain_graph=True)
-    length = get_total_norm(torch.autograd.grad(total, parameters))
-    ratio = length / get_total_norm(direction)
+    rescale(direction, get_total_norm(torch.autograd.grad(total, parameters)))
     for parameter, gradient in zip(parameters, direction, strict=True):
-        parameter.grad = ratio * gradient
+        parameter.grad = gradient
+
+
+def rescale(tensors: Sequence[Tensor], length: Tensor) -> None:
+    """Scale tensors in place so that their norm, over all of them, is `length`; zeros stay zero."""
+    norm = get_total_norm(tensors)
+    factor = torch.where(norm > 0, length / norm, 0)
+    for tensor in tensors:
+        tensor.mul_(factor)
 
 
 def validate(model: nn.Module, pairs: list[tuple[Tensor, Tensor]], scale: int) -> dict[str, float]:
@@ -242,9 +285,11 @@ def _save(
     parts: dict[str, Any],
     generator: torch.Generator,
     history: list[dict[str, float]],
+    lengths: Tensor,
 ) -> None:
     state = {name: part.state_dict() for name, part in parts.items()}
     state |= {"run": run.description(), "crops": generator.get_state(), "history": history}
+    state["lengths"] = lengths
     with replacing(path) as temporary:
         torch.save(state, temporary)
 
@@ -255,11 +300,15 @@ def _restore(
     parts: dict[str, Any],
     generator: torch.Generator,
     history: list[dict[str, float]],
+    lengths: Tensor,
 ) -> None:
     saved = torch.load(path, weights_only=True)
-    if saved.get("run") != run.description():
-        raise ValueError(f"{path} is the checkpoint of another run; remove it, or name another")
+    if saved.get("run") != run.description() or "lengths" not in saved:
+        raise ValueError(
+            f"{path} is the checkpoint of another run or version; remove it, or name another"
+        )
     for name, part in parts.items():
         part.load_state_dict(saved[name])
     generator.set_state(saved["crops"])
     history.extend(saved["history"])
+    lengths.copy_(saved["lengths"])

@@ -14,6 +14,7 @@ import torch
 
 from gvstudy import Run, evaluate, load_images
 from gvstudy import training as tr
+from gvstudy.config import LENGTHS
 from gvstudy.data import sets
 from gvstudy.study import store as st
 from gvstudy.study.provenance import environment_line
@@ -100,21 +101,26 @@ def test_every_field_counts_when_it_is_used():
         "train_set": "BSDS500", "valid_set": "Set5", "steps": 7, "batch_size": 3,
         "crop_size": 96, "learning_rate": 1e-4, "gv_weight": 0.1, "patch_size": 4,
         "padding": "valid", "precision": "bfloat16", "recipe": "official",
-        "start_steps": 9,
+        "start_steps": 9, "pixel_weight": 10.0, "lengths_from": "l2",
     }  # fmt: skip
     names = {run_id(dataclasses.replace(base, **{k: v}), "") for k, v in changes.items()}
     assert len(names | {run_id(base, "")}) == len(changes) + 1
     untried = {field.name for field in dataclasses.fields(Run)} - changes.keys()
-    assert untried == {"tv_weight", "start_learning_rate"}  # no TV in this loss, and no start
+    unused = {"tv_weight", "start_learning_rate", "lengths_of"}  # no TV, no start, no partner
+    assert untried == unused
     goes_on = [Run(start_steps=9, start_learning_rate=rate) for rate in (1e-3, 1e-4)]
     assert len({run_id(run, "") for run in goes_on}) == 2
+    yoked = [Run(lengths_from="l2+gv", lengths_of=kind) for kind in LENGTHS]
+    assert len({run_id(run, "") for run in yoked}) == 2
+    weighted = dataclasses.replace(yoked[0], gv_weight=0.1)
+    assert run_id(weighted, "") != run_id(yoked[0], ""), "GV's weight counts, though the loss is l2"
 
 
 def test_what_lies_in_the_store(store):
     finished()
     (folder,) = store.glob("[!.]*")
     assert {path.name for path in folder.iterdir()} == {
-        "run.json", "history.csv", "model.safetensors", "checksums.json",
+        "run.json", "history.csv", "lengths.csv", "model.safetensors", "checksums.json",
     }  # fmt: skip
     record = json.loads((folder / "run.json").read_text())
     assert record["run"] == TINY.description()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ from gvstudy.images import to_uint8
 from gvstudy.losses import ComposedLoss, build_loss
 
 TINY = Run(model="espcn", steps=20, batch_size=2, crop_size=24)
+SGD = dataclasses.replace(TINY, recipe="official", learning_rate=0.1)
 
 
 def pictures():
@@ -382,3 +384,112 @@ def test_the_shortest_runs():
 def test_pictures_smaller_than_the_crop_are_refused():
     with pytest.raises(ValueError, match="40x40 pixels is smaller than crop_size 48"):
         train(Run(), pictures(), progress=False)
+
+
+def lengths(run, tmp_path, **options):
+    """A trained model, and the lengths of its steps."""
+    model, _ = run_to_end(run, record=tmp_path / "lengths.csv", **options)
+    return model, pd.read_csv(tmp_path / "lengths.csv")
+
+
+def test_a_constant_multiplies_the_gradient_of_the_whole_loss(tmp_path):
+    one, ten = (
+        dataclasses.replace(SGD, loss="l2+gv", pixel_weight=weight, steps=3) for weight in (1, 10)
+    )
+    (_, small), (_, large) = lengths(one, tmp_path), lengths(ten, tmp_path)
+    assert large["gradient"][0] == pytest.approx(10 * small["gradient"][0], rel=1e-5)
+
+
+def test_lengths_are_those_of_the_optimiser_by_hand(tmp_path):
+    """One step of SGD: momentum is still empty, so the update is rate * (gradient + decay)."""
+    run = dataclasses.replace(SGD, pixel_weight=1000.0, steps=3)
+    before = tr.initial_model(run)
+    crops = tr.Crops(
+        pictures(), 24, 2, "bicubic", torch.device("cpu"), augment=False, shuffle_seed=0
+    )
+    ((lr, hr),) = crops.batches(2, 1, torch.Generator().manual_seed(0), 0)
+    gradient = torch.cat(
+        [
+            g.flatten()
+            for g in torch.autograd.grad(1000 * F.mse_loss(before(lr), hr), before.parameters())
+        ]
+    )
+    clipped = gradient * min(1, 0.4 / gradient.norm())
+    update = run.learning_rate * (clipped + 1e-4 * weights(before))
+    first = lengths(run, tmp_path)[1].iloc[0]
+    assert gradient.norm() > 0.4
+    expected = [float(vector.norm()) for vector in (gradient, clipped, update)]
+    assert first.tolist() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["update", "clipped"])
+@pytest.mark.parametrize("recipe", ["official", "official-adam"])
+def test_a_yoked_run_has_its_partners_lengths_and_its_own_direction(recipe, kind, tmp_path):
+    yoked = dataclasses.replace(  # the small factor keeps the clip from making all lengths equal
+        SGD, lengths_from="l2+gv", lengths_of=kind, recipe=recipe, pixel_weight=0.01, gv_weight=1.0
+    )
+    partner, given = lengths(yoked.partner, tmp_path)
+    model, taken = lengths(yoked, tmp_path, partner=given)
+    plain, own = lengths(dataclasses.replace(yoked, lengths_from=""), tmp_path)
+    assert taken[kind].to_numpy() == pytest.approx(given[kind].to_numpy(), rel=1e-5)
+    assert own[kind].to_numpy() != pytest.approx(given["update"].to_numpy(), rel=1e-3)
+    assert not torch.equal(weights(model), weights(plain))
+    assert not torch.equal(weights(model), weights(partner))
+
+
+def test_with_lengths_of_its_own_a_run_stays_what_it_is(tmp_path):
+    run = dataclasses.replace(SGD, steps=5)
+    model, own = lengths(run, tmp_path)
+    yoked = dataclasses.replace(run, lengths_from="l2")
+    again, _ = lengths(yoked, tmp_path, partner=own)
+    assert torch.allclose(weights(model), weights(again), atol=1e-7)
+
+
+def test_the_lengths_of_an_interrupted_run_are_the_same_to_the_bit(tmp_path, monkeypatch):
+    yoked = dataclasses.replace(SGD, lengths_from="l2+gv")
+    _, given = lengths(yoked.partner, tmp_path)
+    model, undisturbed = lengths(yoked, tmp_path, partner=given)
+    checkpoint, saves = tmp_path / "checkpoint.pt", []
+    save = tr._save
+
+    def killed(*arguments):
+        save(*arguments)
+        saves.append(1)
+        if len(saves) == 7:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tr, "_save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_to_end(yoked, partner=given, checkpoint=checkpoint)
+    again, resumed = lengths(yoked, tmp_path, partner=given, checkpoint=checkpoint)
+    assert resumed.equals(undisturbed)
+    assert torch.equal(weights(model), weights(again))
+
+
+def test_a_zero_gradient_cannot_be_rescaled_and_stays_zero():
+    tensors = [torch.zeros(3), torch.zeros(2, 2)]
+    tr.rescale(tensors, torch.tensor(5.0))
+    assert not any(tensor.any() for tensor in tensors)
+
+
+@pytest.mark.parametrize("run", [TINY, dataclasses.replace(TINY, lengths_from="l2+gv")])
+def test_a_partner_is_given_exactly_where_a_run_has_one(run):
+    lengths_given = None if run.partner else pd.DataFrame({"update": [1.0] * TINY.steps})
+    with pytest.raises(ValueError, match="lengths_from is"):
+        run_to_end(run, partner=lengths_given)
+
+
+def test_constant_and_lengths_belong_to_a_description_only_where_they_are_used():
+    assert not {"pixel_weight", "lengths_from", "lengths_of"} & TINY.description().keys()
+    assert dataclasses.replace(TINY, lengths_of="clipped").key == TINY.key
+    assert dataclasses.replace(TINY, pixel_weight=1).key == TINY.key
+    yoked = dataclasses.replace(TINY, lengths_from="l2+gv").description()
+    assert {"lengths_from", "lengths_of", "gv_weight", "patch_size", "padding"} <= yoked.keys()
+    with pytest.raises(ValueError, match="unknown loss 'nothing'"):
+        dataclasses.replace(TINY, lengths_from="nothing")
+    with pytest.raises(ValueError, match="lengths_of"):
+        dataclasses.replace(TINY, lengths_from="l1", lengths_of="both")
+    for wrong in (0, -1, True, float("inf")):
+        with pytest.raises(ValueError, match="pixel_weight"):
+            dataclasses.replace(TINY, pixel_weight=wrong)

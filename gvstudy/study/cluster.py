@@ -41,15 +41,15 @@ def compute(
     """
     for name in sets:
         check_set(name)
-    if starts := [run.start for run in runs if run.start and not store.holds(run)]:
-        compute(store, starts, sets, scheduler=scheduler, workers=workers, progress=progress)
     missing = [run for run in dict.fromkeys(runs) if not store.holds(run)]
+    if needed := [other for run in missing for other in _needs(run)]:
+        compute(store, needed, sets, scheduler=scheduler, workers=workers, progress=progress)
     with connection(scheduler, workers) as client:
         futures = {}
         for run in missing:
-            start = store.export_run(run.start) if run.start else {}
+            files = [store.export_run(other) for other in _needs(run)]
             alike = replace(run, precision=run.resolved_precision)
-            futures[client.submit(work, alike, list(sets), start, pure=False)] = run
+            futures[client.submit(work, alike, list(sets), files, pure=False)] = run
         with tqdm(total=len(futures), unit="run", disable=not progress) as bar:
             for future, (name, files) in as_completed(list(futures), with_results=True):
                 run = futures[future]
@@ -64,11 +64,18 @@ def compute(
                 bar.update()
 
 
-def work(run: Run, sets: Sequence[str], start: dict[str, bytes]) -> tuple[str, dict[str, bytes]]:
+def _needs(run: Run) -> list[Run]:
+    """The runs that have to be finished before this one: its start and its partner."""
+    return [other for other in (run.start, run.partner) if other]
+
+
+def work(
+    run: Run, sets: Sequence[str], needed: Sequence[dict[str, bytes]]
+) -> tuple[str, dict[str, bytes]]:
     """Train and measure one run in a store of its own; return its id and files.
 
-    `start` are the files of the run that it continues, if it does. Raises ValueError for a loss or
-    model that this worker doesn't know.
+    `needed` are the files of the runs that it needs, as `_needs` lists them. Raises ValueError for
+    a loss or model that this worker doesn't know.
     """
     try:
         run = replace(run)  # checks the description on this machine
@@ -79,8 +86,8 @@ def work(run: Run, sets: Sequence[str], start: dict[str, bytes]) -> tuple[str, d
         ) from error
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        if run.start:
-            store.import_run(run.start, start)
+        for other, files in zip(_needs(run), needed, strict=True):
+            store.import_run(other, files)
         store.results([run], sets, progress=False)
         return store.id(run), store.export_run(run)
 

@@ -42,6 +42,9 @@ BEST = {  # the rates of highest luma PSNR in the reference results `trials`
     ("published-vdsr", "l2"): 0.01,
     ("published-vdsr", "l2+gv"): 3e-3,
 }
+CONSTANTS = (1, 3, 10, 30, 100, 300)  # factors on the loss that are tried, by loss
+SEEDS_SEEN = range(24)  # of the authors' recipe in older results
+SEEDS_NEW = range(24, 40)  # first used after the plan was committed; these decide
 TRIAL_SEED = 100  # weights and rates are chosen with this seed and above; no result uses them
 TRIAL_SET = "BSDS500-valid"  # weights and rates are chosen on these images
 TESTS = ("Set5", "Set14", "DIV2K_valid_centre256", "Urban100-first20")
@@ -81,6 +84,9 @@ OFFICIAL_SIZES: dict[str, dict[str, Any]] = {  # the same, scaled down to the gr
 }
 # L2's gradient, rescaled at every step by the ratio of norms at this run's own weights.
 STEERED = {"loss": "l2+gv", "recipe": "official-pixel-only"}
+PLAIN = tuple({"loss": loss} for loss in GV_PAIR)
+YOKED = {"loss": "l2", "lengths_from": "l2+gv"}  # L2's direction, the step lengths of L2 + GV
+MIRROR = {"loss": "l2+gv", "lengths_from": "l2"}  # the direction of L2 + GV, L2's step lengths
 
 
 def test_sets(size: str) -> tuple[str, ...]:
@@ -287,6 +293,46 @@ def sweep(size: str) -> list[Run]:
     return [run, *gv, *tv]
 
 
+# The planned experiments, in the order of `data/reference/PLAN.md`. They are computed in float32 on
+# every machine, and the variants of a seed stand together, so that pairs are complete early.
+
+
+def constant_trials(size: str) -> list[Run]:
+    """Experiment 1: the trials that choose a constant factor for L2, L2 + GV and L1.
+
+    Measure them on `TRIAL_SET`.
+    """
+    return [
+        _planned_run(size, loss=loss, seed=TRIAL_SEED + trial, pixel_weight=constant)
+        for losses in (GV_PAIR, ("l1",))
+        for trial in _seeds(size, 2)
+        for constant in (CONSTANTS[::2] if size in SMALL else CONSTANTS)
+        for loss in losses
+    ]
+
+
+def lengths(size: str) -> list[Run]:
+    """Experiment 1: L2 and L2 + GV, and each with the other's step lengths.
+
+    With them comes the older control, L2's gradient rescaled by the ratio of norms.
+    """
+    return [
+        _planned_run(size, seed=seed, **variant)
+        for seed in _new_and_seen(size)
+        for variant in (*PLAIN, YOKED, MIRROR, STEERED)
+    ]
+
+
+def lengths_checks(size: str) -> list[Run]:
+    """Experiment 1: yoked by the clipped gradient; L2 and L2 + GV without weight decay."""
+    undecayed = [plain | {"recipe": "official-undecayed"} for plain in PLAIN]
+    return [
+        _planned_run(size, seed=seed, **variant)
+        for seed in SEEDS_NEW[: 1 if size in SMALL else 8]
+        for variant in (YOKED | {"lengths_of": "clipped"}, *undecayed)
+    ]
+
+
 GRIDS: dict[str, Callable[[str], list[Run]]] = {
     "headline": headline,
     "table1": table1,
@@ -306,6 +352,9 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
     "budget": budget,
     "finetuned": finetuned,
     "sweep": sweep,
+    "constant-trials": constant_trials,
+    "lengths": lengths,
+    "lengths-checks": lengths_checks,
 }
 
 
@@ -326,8 +375,8 @@ def runs_of(names: Iterable[str], size: str, seeds: int | None = None) -> dict[R
 
 
 def first_seeds(grid: Sequence[Run], count: int | None) -> list[Run]:
-    """Return the runs of a grid that have one of its first `count` seeds; None means all."""
-    seeds = sorted({run.seed for run in grid})[:count]
+    """Return the runs of a grid that have one of its first `count` seeds; None: all of them."""
+    seeds = list(dict.fromkeys(run.seed for run in grid))[:count]
     return [run for run in grid if run.seed in seeds]
 
 
@@ -337,7 +386,8 @@ def keeps_weights(run: Run) -> bool:
     These are VDSR's pair at x2 and x3, as in the paper: seed 0, the authors' weight of GV.
     """
     pair = run.model == "vdsr" and run.scale in (2, 3) and run.loss in GV_PAIR
-    plain = run.gv_weight == AUTHORS_GV and not run.start_steps
+    plain = run.gv_weight == AUTHORS_GV and run.pixel_weight == 1
+    plain = plain and not (run.start_steps or run.lengths_from)
     recipe = run.recipe == "tuned" or (run.recipe == "official" and run.size == "paper")
     return pair and plain and recipe and run.seed == 0
 
@@ -373,6 +423,16 @@ def _official_run(grid_size: str, /, **fields: Any) -> Run:
     scale = fields.get("scale", 2)
     fields["crop_size"] = fields["crop_size"] // scale * scale
     return with_tv2(Run(**fields), 1)
+
+
+def _planned_run(grid_size: str, /, **fields: Any) -> Run:
+    """Make a run of a planned experiment: the authors' training, in float32 on every machine."""
+    return _official_run(grid_size, precision="float32", **fields)
+
+
+def _new_and_seen(size: str) -> Sequence[int]:
+    """Return the seeds that decide, then those of older results; one of them in a small size."""
+    return SEEDS_NEW[:1] if size in SMALL else [*SEEDS_NEW, *SEEDS_SEEN]
 
 
 def _at_best(size: str, recipe: str, seeds: int) -> list[Run]:

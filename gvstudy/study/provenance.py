@@ -22,13 +22,14 @@ def environment_line(seed: int) -> str:
 def provenance(seconds: float) -> dict[str, Any]:
     """What a result that took so many seconds was made with: revision, versions, hardware."""
     device = best_device()
-    cpu = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
+    name = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
+    cpu = f"{name} {torch.backends.cpu.get_cpu_capability()}"  # which kernels compute depends on it
     return {
         "seconds": round(seconds, 1),
         "revision": revision(),
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else str(cpu),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else cpu,
         "threads": torch.get_num_threads(),
         "process": os.getpid(),
     }

@@ -33,7 +33,7 @@ TRAINING_VERSION = 3  # raise it when a change of the code changes what a run en
 EVALUATION_VERSION = 1  # raise it when a change of the code changes what is measured
 POLL = 2.0  # seconds between two looks at runs that other processes are working on
 CHECKSUMS = "checksums.json"  # SHA-256 of a run's other files, written last
-RECORD, WEIGHTS, HISTORY = "run.json", "model.safetensors", "history.csv"
+RECORD, WEIGHTS, HISTORY, LENGTHS = "run.json", "model.safetensors", "history.csv", "lengths.csv"
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,20 @@ class Store:
             with self._lock(entry):
                 self._train(run, entry, progress)
         return _load(run, entry)
+
+    def lengths(self, run: Run, *, progress: bool = True) -> pd.DataFrame:
+        """The lengths of every step of a run, as `gvstudy.train` records them.
+
+        A run that isn't in the store is trained, and so is one from a version that recorded none.
+        """
+        self.train_or_load(run, progress=progress)
+        entry = self._entry(run)
+        if not (entry / LENGTHS).is_file():
+            with self._lock(entry):
+                if not (entry / LENGTHS).is_file():
+                    _set_aside(entry, "has no lengths")
+            self.train_or_load(run, progress=progress)
+        return pd.read_csv(entry / LENGTHS)
 
     def results(
         self, runs: Iterable[Run], sets: Sequence[str], *, progress: bool = True
@@ -184,7 +198,15 @@ class Store:
         checkpoint = unfinished / "checkpoint.pt"
         try:
             start = self.train_or_load(run.start, progress=progress).model if run.start else None
-            model, history = train(run, start=start, checkpoint=checkpoint, progress=progress)
+            partner = self.lengths(run.partner, progress=progress) if run.partner else None
+            model, history = train(
+                run,
+                start=start,
+                partner=partner,
+                checkpoint=checkpoint,
+                record=unfinished / LENGTHS,
+                progress=progress,
+            )
         except DivergedError as error:
             record["diverged"] = str(error)
         else:
@@ -261,11 +283,15 @@ def _is_whole(entry: Path) -> bool:
     damaged = _damaged_files(entry)
     if not damaged:
         return True
+    _set_aside(entry, f"{', '.join(damaged)} damaged")
+    return False
+
+
+def _set_aside(entry: Path, reason: str) -> None:
     aside = entry.with_suffix(".damaged")
     shutil.rmtree(aside, ignore_errors=True)
     entry.rename(aside)
-    warnings.warn(f"{entry}: {', '.join(damaged)} damaged; set aside as {aside.name}", stacklevel=2)
-    return False
+    warnings.warn(f"{entry}: {reason}; set aside as {aside.name}", stacklevel=3)
 
 
 def _damaged_files(folder: Path) -> list[str]:
