@@ -28,7 +28,12 @@ from gvstudy.study.grids import (
 )
 
 TABLES = ("headline", "table1", "table2", "official", "weights", "chosen")
-PLANNED = ("constant-trials", "lengths", "lengths-checks")  # the experiments of PLAN.md
+PLANNED = (
+    "constant-trials",
+    "constants",
+    "lengths",
+    "lengths-checks",
+)  # the experiments of PLAN.md
 CONTROLS = sorted(set(GRIDS) - set(TABLES) - set(PLANNED))
 TRIALS = ("rates", "sweep")
 RESULTS = sorted(set(CONTROLS) - set(TRIALS))
@@ -171,6 +176,18 @@ def test_planned_variants_share_seeds_precision_and_all_but_what_they_name(name)
     else:
         assert next(iter(pairs.values()))[:8] == list(range(24, 32))  # those that decide, first
         assert max(max(seeds) for seeds in pairs.values()) < TRIAL_SEED
+
+
+def test_the_best_constants_are_those_of_the_trials():
+    trials = reference.load("constant_trials", ["constant-trials"])
+    assert set(trials["set"]) == {TRIAL_SET}
+    constant = trials["pixel_weight"].fillna(1)
+    tried = trials.groupby(["loss", constant, "seed"])["psnr_y"].mean().unstack()
+    assert tried.notna().all(axis=None)
+    assert tried.columns.to_list() == [100, 101]
+    mean = tried.mean(axis=1).unstack()
+    assert tuple(mean.columns) == grids.CONSTANTS
+    assert mean.loc[list(grids.BEST_CONSTANT)].idxmax(axis=1).to_dict() == grids.BEST_CONSTANT
 
 
 def test_the_controls_of_lengths_do_what_their_names_say():
