@@ -28,12 +28,15 @@ from gvstudy.study.grids import (
 )
 
 TABLES = ("headline", "table1", "table2", "official", "weights", "chosen")
-PLANNED = (
+PLANNED = (  # the experiments of PLAN.md
     "constant-trials",
     "constants",
     "lengths",
     "lengths-checks",
-)  # the experiments of PLAN.md
+    "large-crops",
+    "valid-padding",
+    "full-size",
+)
 CONTROLS = sorted(set(GRIDS) - set(TABLES) - set(PLANNED))
 TRIALS = ("rates", "sweep")
 RESULTS = sorted(set(CONTROLS) - set(TRIALS))
@@ -166,7 +169,14 @@ def test_planned_variants_share_seeds_precision_and_all_but_what_they_name(name)
     runs = GRIDS[name]("reduced")
     variants = {}
     for run in runs:
-        label = (run.loss, run.recipe, run.pixel_weight, run.lengths_from, run.lengths_of)
+        label = (
+            run.loss,
+            run.scale,
+            run.recipe,
+            run.pixel_weight,
+            run.lengths_from,
+            run.lengths_of,
+        )
         variants.setdefault(label, []).append(run.seed)
     pairs = {label: seeds for label, seeds in variants.items() if label[0] != "l1"}
     assert len({tuple(seeds) for seeds in pairs.values()}) == 1
