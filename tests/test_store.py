@@ -78,6 +78,17 @@ def test_the_run_that_others_take_their_lengths_from_is_trained_once(trainings):
     assert len(trainings) == 3
 
 
+@pytest.mark.usefixtures("store")
+def test_what_is_told_of_a_run_s_steps():
+    run = dataclasses.replace(TINY, recipe="official", pixel_weight=30.0)
+    Store().results([run], ["builtin-valid"], progress=False)
+    lengths = Store().lengths(run)
+    (told,) = Store().origins([run])[["gradient_norm", "clipped_share"]].itertuples(index=False)
+    assert told.gradient_norm == pytest.approx(lengths["gradient"].median(), rel=1e-3)
+    assert told.clipped_share == pytest.approx((lengths["gradient"] > 0.4).mean(), abs=1e-3)
+    assert told.clipped_share > 0
+
+
 def test_a_run_from_before_lengths_were_recorded_is_trained_anew(store, trainings):
     finished()
     (folder,) = store.glob("[!.]*")
@@ -212,6 +223,7 @@ def test_origins_are_a_row_a_run():
     assert list(table["run"]) == [Store().id(TINY)]
     assert table.columns.to_list() == [
         "run", "seconds", "revision", "torch", "python", "device", "threads",
+        "gradient_norm", "clipped_share",
     ]  # fmt: skip
 
 
