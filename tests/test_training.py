@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -219,6 +220,76 @@ def test_the_checkpoint_of_another_run_is_refused(tmp_path):
     other = dataclasses.replace(TINY, seed=9)
     with pytest.raises(ValueError, match=r"c\.pt is the checkpoint of another run"):
         run_to_end(other, checkpoint=tmp_path / "c.pt")
+
+
+def damage_state(change):
+    """Rewrite a checkpoint with its state changed."""
+
+    def damage(path):
+        state = torch.load(path, weights_only=True)
+        torch.save(change(state), path)
+
+    return damage
+
+
+def flip(path):
+    """Change a byte of the recorded lengths, which leaves the file's structure alone."""
+    content = bytearray(path.read_bytes())
+    lengths = torch.load(path, weights_only=True)["lengths"]
+    content[content.index(lengths.numpy().tobytes())] ^= 0x40
+    path.write_bytes(content)
+
+
+def a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("executed",)
+
+
+DAMAGES = {
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:1000]),
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("no checkpoint"),
+    "a pickle": lambda path: path.write_bytes(pickle.dumps(Evil())),
+    "a folder": a_folder,
+    "a flipped byte": flip,
+    "a list": damage_state(lambda state: [state]),
+    "no run": damage_state(lambda state: state | {"run": None}),
+    "no lengths": damage_state(lambda state: {k: v for k, v in state.items() if k != "lengths"}),
+    "no history": damage_state(lambda state: state | {"history": []}),
+    "no optimizer": damage_state(lambda state: {k: v for k, v in state.items() if k[:3] != "opt"}),
+    "other shapes": damage_state(lambda state: state | {"lengths": torch.zeros(2, 2)}),
+    "no generator": damage_state(lambda state: state | {"crops": torch.zeros(3)}),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_damaged_checkpoint_is_set_aside_and_the_run_starts_anew(kind, tmp_path, capfd):
+    undisturbed, history = run_to_end(checkpoint=tmp_path / "c.pt")
+    DAMAGES[kind](tmp_path / "c.pt")
+    with pytest.warns(UserWarning, match=r"c\.pt is damaged .* set aside as c\.pt\.damaged"):
+        again, whole = run_to_end(checkpoint=tmp_path / "c.pt")
+    assert torch.equal(weights(again), weights(undisturbed))
+    assert whole.equals(history)
+    assert (tmp_path / "c.pt").is_file()
+    assert (tmp_path / "c.pt.damaged").exists()
+    assert "executed" not in capfd.readouterr().out
+
+
+def test_a_full_disk_is_reported_with_the_file(tmp_path):
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"c\.pt"):
+            run_to_end(checkpoint=tmp_path / "c.pt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
 
 
 def test_description_leaves_out_what_the_loss_does_not_use():

@@ -18,14 +18,15 @@ from typing import Any
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from gvstudy.config import Run, distinct
 from gvstudy.data.sets import ImageSet, load_set
 from gvstudy.evaluation import METRICS, evaluate
-from gvstudy.paths import replacing, runs_folder
+from gvstudy.paths import remove, replacing, runs_folder
 from gvstudy.study.provenance import provenance, revision
 from gvstudy.training import DivergedError, initial_model, train
 
@@ -187,15 +188,18 @@ class Store:
         if _is_whole(entry):
             return
         unfinished = entry.with_suffix(".unfinished")
-        record: dict[str, Any] = {"run": run.description()}
+        checkpoint = unfinished / "checkpoint.pt"
+        record: dict[str, Any] = {"run": run.description(), "seconds": _seconds_so_far(checkpoint)}
         try:
+            if unfinished.is_file():
+                unfinished.unlink()
             unfinished.mkdir(parents=True, exist_ok=True)
-            (unfinished / RECORD).write_text(json.dumps(record["run"], indent=2))
+            _keep_only(unfinished, [checkpoint.name])
+            (unfinished / RECORD).write_text(json.dumps(record, indent=2))
         except OSError as error:
             raise self._unwritable(error) from error
         revision()  # of the code that is imported now, not of what the folder holds at the end
-        started = time.monotonic()
-        checkpoint = unfinished / "checkpoint.pt"
+        started = time.monotonic() - record.pop("seconds")
         try:
             start = self.train_or_load(run.start, progress=progress).model if run.start else None
             partner = self.lengths(run.partner, progress=progress) if run.partner else None
@@ -211,11 +215,14 @@ class Store:
             record["diverged"] = str(error)
         else:
             weights = {key: value.cpu().contiguous() for key, value in model.state_dict().items()}
-            save_file(weights, unfinished / WEIGHTS)
-            history.to_csv(unfinished / HISTORY, index=False)
+            with replacing(unfinished / WEIGHTS) as temporary:
+                temporary.write_bytes(save(weights))
+            with replacing(unfinished / HISTORY) as temporary:
+                history.to_csv(temporary, index=False)
         record["trained"] = provenance(time.monotonic() - started)
-        (unfinished / RECORD).write_text(json.dumps(record, indent=2))
-        checkpoint.unlink(missing_ok=True)
+        with replacing(unfinished / RECORD) as temporary:
+            temporary.write_text(json.dumps(record, indent=2))
+        _keep_only(unfinished, [RECORD, WEIGHTS, HISTORY, LENGTHS])
         _write_checksums(unfinished)
         unfinished.rename(entry)
 
@@ -278,7 +285,7 @@ def _is_whole(entry: Path) -> bool:
 
     A damaged one is set aside as NAME.damaged, with a warning, so that it is computed again.
     """
-    if not entry.is_dir():
+    if not entry.exists():
         return False
     damaged = _damaged_files(entry)
     if not damaged:
@@ -289,7 +296,7 @@ def _is_whole(entry: Path) -> bool:
 
 def _set_aside(entry: Path, reason: str) -> None:
     aside = entry.with_suffix(".damaged")
-    shutil.rmtree(aside, ignore_errors=True)
+    remove(aside)
     entry.rename(aside)
     warnings.warn(f"{entry}: {reason}; set aside as {aside.name}", stacklevel=3)
 
@@ -298,9 +305,39 @@ def _damaged_files(folder: Path) -> list[str]:
     """The files of a run that are missing or not what was written."""
     try:
         expected = _checksums(folder)
-    except (OSError, ValueError):
+        damaged = [name for name, known in expected.items() if _checksum(folder / name) != known]
+    except (OSError, ValueError, AttributeError):  # no folder, no JSON, no table
         return [CHECKSUMS]
-    return [name for name, known in expected.items() if _checksum(folder / name) != known]
+    if damaged:
+        return damaged
+    if RECORD not in expected:
+        return [RECORD]
+    if "diverged" in _record(folder):
+        return []
+    try:
+        with safe_open(folder / WEIGHTS, "pt"):
+            return []
+    except (OSError, SafetensorError):
+        return [WEIGHTS]
+
+
+def _seconds_so_far(checkpoint: Path) -> float:
+    """What the interrupted trainings of a run took, from each one's start to its last checkpoint.
+
+    `RECORD` is written when a training starts, and holds the seconds of those before it.
+    """
+    record = checkpoint.with_name(RECORD)
+    try:
+        latest = checkpoint.stat().st_mtime - record.stat().st_mtime
+        return float(json.loads(record.read_text())["seconds"]) + max(0.0, latest)
+    except (OSError, ValueError, TypeError, KeyError):
+        return 0.0
+
+
+def _keep_only(folder: Path, names: Sequence[str]) -> None:
+    for path in folder.iterdir():
+        if path.name not in names:
+            remove(path)
 
 
 def _checksums(folder: Path) -> dict[str, str]:
