@@ -35,6 +35,7 @@ EVALUATION_VERSION = 1  # raise it when a change of the code changes what is mea
 POLL = 2.0  # seconds between two looks at runs that other processes are working on
 CHECKSUMS = "checksums.json"  # SHA-256 of a run's other files, written last
 RECORD, WEIGHTS, HISTORY, LENGTHS = "run.json", "model.safetensors", "history.csv", "lengths.csv"
+RUN = "run"  # the key of a run's description, in its record and in the weights' metadata
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,7 @@ class Store:
         else:
             weights = {key: value.cpu().contiguous() for key, value in model.state_dict().items()}
             with replacing(unfinished / WEIGHTS) as temporary:
-                temporary.write_bytes(save(weights))
+                temporary.write_bytes(save(weights, {RUN: json.dumps(record[RUN])}))
             with replacing(unfinished / HISTORY) as temporary:
                 history.to_csv(temporary, index=False)
         record["trained"] = provenance(time.monotonic() - started)
@@ -250,6 +251,20 @@ class Store:
 
 def _record(entry: Path) -> dict[str, Any]:
     return json.loads((entry / RECORD).read_text())
+
+
+def description_of(weights: Path) -> dict[str, Any]:
+    """The description of the run that a file of weights is from; empty where nothing tells.
+
+    It is in the file's metadata, and in the `run.json` beside a store's file.
+    """
+    with safe_open(weights, "pt") as file:
+        metadata = file.metadata() or {}
+    if RUN in metadata:
+        return json.loads(metadata[RUN])
+    if weights.name == WEIGHTS and (weights.parent / RECORD).is_file():
+        return _record(weights.parent)[RUN]
+    return {}
 
 
 def _load(run: Run, entry: Path) -> Trained:
