@@ -37,7 +37,7 @@ class Group(click.Group):
             except BrokenPipeError:  # click ends without a word when nobody reads any more
                 raise
             except (ValueError, OSError) as error:
-                raise click.UsageError(str(error)) from error
+                raise click.UsageError(click.format_filename(str(error))) from error
 
 
 def _print_note(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -155,6 +155,7 @@ def evaluate_command(name: str, csv: Path | None, overwrite: bool, **model: Any)
     if csv is not None:
         _check_writable(csv, overwrite)
     rows = evaluate(_load_model(**model), load_images(name), int(model["scale"]), progress=True)
+    rows["image"] = rows["image"].map(click.format_filename)  # a name needn't be UTF-8
     click.echo(rows.round(4).to_string(index=False))
     means = [_mean(rows[metric]) for metric in rows.columns.drop(["image", "scale"])]
     click.echo(f"mean of {len(rows)}: {', '.join(means)}")
@@ -182,7 +183,7 @@ def upscale(pictures: tuple[Path, ...], out: Path, overwrite: bool, **model: Any
     warnings.simplefilter("ignore", UserWarning)  # printed by now
     for path, target in zip(tqdm(pictures, "enlarging", leave=False), targets, strict=True):
         write(target, to_uint8(super_resolve(loaded, read(path)))[0])
-        click.echo(target)
+        click.echo(click.format_filename(target))
 
 
 @main.command()

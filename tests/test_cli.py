@@ -153,6 +153,19 @@ def test_the_longest_file_name(folder, tmp_path):
     refused(gvstudy(*command, tmp_path / ("n" * 252 + ".csv")), "File name too long")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_file_name_that_is_not_utf8(folder, tmp_path):
+    odd = folder / os.fsdecode(b"\xff.png")
+    (folder / "grey.png").rename(odd)
+    shown = gvstudy("upscale", odd, "--out", tmp_path / "out")
+    assert shown.exit_code == 0, shown.output
+    assert (tmp_path / "out" / os.fsdecode(b"\xff_x2.png")).is_file()
+    refused(gvstudy("upscale", odd, "--out", tmp_path / "out"), "--overwrite")
+    shown = gvstudy("evaluate", "--data", f"folder:{folder}", "--csv", tmp_path / "rows.csv")
+    assert shown.exit_code == 0, shown.output
+    assert list(pd.read_csv(tmp_path / "rows.csv")["image"]) == ["colour", "\ufffd"]
+
+
 def test_upscale_reads_every_picture_before_it_writes_the_first(folder, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_text("no picture")
