@@ -237,6 +237,7 @@ def study(
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path),
               help="The folder for the results: runs.csv, rows.csv.gz and the weights "
                    "that figures show.")  # fmt: skip
+@click.option("--add", is_flag=True, help="Keep the other runs that this folder holds.")
 def grid(
     names: tuple[str, ...],
     size: str,
@@ -245,6 +246,7 @@ def grid(
     workers: int | None,
     scheduler: str | None,
     out: Path | None,
+    add: bool,
 ) -> None:
     """Train and measure the runs of tables and controls; those that are finished are skipped.
 
@@ -265,7 +267,7 @@ def grid(
         cluster.compute(store, list(runs), sets, scheduler=scheduler or "", workers=workers or 0)
     rows = store.results(list(runs), sets)
     if out:
-        reference.save(out, store, runs, rows)
+        reference.save(out, store, runs, rows, add=add)
     click.echo(f"{rows['run'].nunique()} runs, {len(rows)} rows{f' in {out}' if out else ''}")
 
 

@@ -74,6 +74,14 @@ def test_a_start_is_trained_once_and_sent_along(store, two_workers):
     assert json.loads((start / "run.json").read_text())["trained"] == seconds
 
 
+def test_a_partner_is_trained_once_and_sent_along(store, two_workers):
+    yoked = dataclasses.replace(RUN, loss="l2", steps=3, lengths_from="l2+gv")
+    cluster.compute(Store(), [yoked], SETS, scheduler=two_workers.scheduler_address, progress=False)
+    assert {entry.name for entry in store.glob("[!.]*")} == {
+        Store().id(run) for run in (yoked, yoked.partner)
+    }
+
+
 def test_a_worker_computes_in_this_machine_s_precision(store, two_workers, monkeypatch):
     run = dataclasses.replace(RUN, model="vdsr", steps=3)
     here = not config.computes_bfloat16()  # as if this were another kind of machine

@@ -28,7 +28,16 @@ from gvstudy.study.grids import (
 )
 
 TABLES = ("headline", "table1", "table2", "official", "weights", "chosen")
-CONTROLS = sorted(set(GRIDS) - set(TABLES))
+PLANNED = (  # the experiments of PLAN.md
+    "constant-trials",
+    "constants",
+    "lengths",
+    "lengths-checks",
+    "large-crops",
+    "valid-padding",
+    "full-size",
+)
+CONTROLS = sorted(set(GRIDS) - set(TABLES) - set(PLANNED))
 TRIALS = ("rates", "sweep")
 RESULTS = sorted(set(CONTROLS) - set(TRIALS))
 
@@ -153,6 +162,50 @@ def test_all_variants_have_the_same_seeds(name):
     fewest = min(len(one) for some in by_steps.values() for one in some)
     assert fewest >= {"budget": 6, "adam": 6, "own": 6, "finetuned": 6}.get(name, 8)
     assert not any(run.seed >= TRIAL_SEED for run in runs)
+
+
+@pytest.mark.parametrize("name", PLANNED)
+def test_planned_variants_share_seeds_precision_and_all_but_what_they_name(name):
+    runs = GRIDS[name]("reduced")
+    variants = {}
+    for run in runs:
+        label = (
+            run.loss,
+            run.scale,
+            run.recipe,
+            run.pixel_weight,
+            run.lengths_from,
+            run.lengths_of,
+        )
+        variants.setdefault(label, []).append(run.seed)
+    pairs = {label: seeds for label, seeds in variants.items() if label[0] != "l1"}
+    assert len({tuple(seeds) for seeds in pairs.values()}) == 1
+    assert {run.precision for run in runs} == {"float32"}
+    if name == "constant-trials":
+        assert {seed for seeds in variants.values() for seed in seeds} == {100, 101}
+    else:
+        assert next(iter(pairs.values()))[:8] == list(range(24, 32))  # those that decide, first
+        assert max(max(seeds) for seeds in pairs.values()) < TRIAL_SEED
+
+
+def test_the_best_constants_are_those_of_the_trials():
+    trials = reference.load("constant_trials", ["constant-trials"])
+    assert set(trials["set"]) == {TRIAL_SET}
+    constant = trials["pixel_weight"].fillna(1)
+    tried = trials.groupby(["loss", constant, "seed"])["psnr_y"].mean().unstack()
+    assert tried.notna().all(axis=None)
+    assert tried.columns.to_list() == [100, 101]
+    mean = tried.mean(axis=1).unstack()
+    assert tuple(mean.columns) == grids.CONSTANTS
+    assert mean.loc[list(grids.BEST_CONSTANT)].idxmax(axis=1).to_dict() == grids.BEST_CONSTANT
+
+
+def test_the_controls_of_lengths_do_what_their_names_say():
+    plain = [run for run in grids.lengths("quick") if run.recipe == "official"]
+    runs = {(run.loss, run.lengths_from): run for run in plain}
+    yoked, mirror = runs["l2", "l2+gv"], runs["l2+gv", "l2"]
+    assert yoked.partner.key == runs["l2+gv", ""].key
+    assert mirror.partner.key == runs["l2", ""].key
 
 
 @pytest.mark.parametrize("name", TRIALS)

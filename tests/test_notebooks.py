@@ -135,18 +135,6 @@ def test_cells_are_short(path):
         assert len(cell.source.splitlines()) <= (20 if lists else 12), cell.source
 
 
-def test_the_readme_has_the_ledger_of_notebook_07():
-    (path,) = [path for path in NOTEBOOKS if path.name.startswith("07")]
-    cells = [cell for cell in read(path).cells if cell.cell_type == "code"]
-    tables = [
-        output.get("data", {}).get("text/markdown") for cell in cells for output in cell.outputs
-    ]
-    ledger = [table for table in tables if table][-1].splitlines()
-    assert len(ledger) >= 17
-    readme = (path.parent.parent / "README.md").read_text(encoding="utf-8").splitlines()
-    assert [line for line in ledger if line not in readme] == []
-
-
 def test_quick_is_the_notebooks_own_default():
     quick = books.read_profile("quick")
     for path in NOTEBOOKS:

@@ -59,9 +59,23 @@ def test_saved_twice_it_is_the_same_file(saved, tmp_path):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert len(before) == 3
     origin = ["seconds", "revision", "torch", "python", "device", "threads", "grids"]
+    origin += ["gradient_norm", "clipped_share"]
     for rows in (saved, reference.load("tiny").drop(columns=origin)):
         reference.save(folder, Store(), PAIR, rows)
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_results_that_are_saved_in_parts_are_those_saved_at_once(saved, measured, tmp_path):
+    store, _ = measured
+    folder = tmp_path / "parts"
+    for run, grids_of_run in PAIR.items():
+        part = saved[saved["run"] == store.id(run)].dropna(axis=1, how="all")
+        reference.save(folder, store, {run: grids_of_run}, part, add=True)
+    for name in (reference.RUNS, reference.ROWS):
+        once, parts = (pd.read_csv(tmp_path / f / name) for f in ("reference/tiny", "parts"))
+        assert parts[once.columns].equals(once)
+    reference.save(folder, store, {TINY: "pair"}, saved[saved["run"] == store.id(TINY)])
+    assert len(pd.read_csv(folder / reference.RUNS)) == 1, "without add, the folder is replaced"
 
 
 @pytest.mark.usefixtures("saved")

@@ -52,7 +52,7 @@ def test_an_effect_by_hand():
 def test_one_seed_has_no_interval_and_no_verdict():
     found = s.effect(table(50, 1, mean=1.0, image_noise=0.1), 0.05)
     assert found.seeds == (-np.inf, np.inf)
-    assert s.verdict(found, found.p) == "consistent with"
+    assert s.verdict(found, found.p, found.p_apart) == "consistent with"
 
 
 def test_cells_are_compared_separately_without_diverged_seeds():
@@ -106,14 +106,40 @@ def test_holm_by_hand():
 def test_verdicts(options, expected):
     difference = table(**({"images": 40, "seed_noise": 0.01, "image_noise": 0.05} | options))
     found = s.effect(difference, 0.05)
-    assert s.verdict(found, found.p) == expected
+    assert s.verdict(found, found.p, found.p_apart) == expected
 
 
 def test_the_official_recipe_needs_eight_seeds():
     chance = {"mean": 0.3, "seed_noise": 0.01, "image_noise": 0.05}
     for seeds, expected in ((6, "consistent with"), (8, "confirmed")):
         found = s.effect(table(40, seeds, **chance), 0.05)
-        assert s.verdict(found, found.p, "official") == expected
+        assert s.verdict(found, found.p, found.p_apart, "official") == expected
+
+
+def test_equivalence_is_corrected_over_the_family_too():
+    one = s.effect(table(40, 6, mean=0.02, seed_noise=0.06, image_noise=0.01), 0.05)
+    assert 0.02 < one.p_apart < 0.05
+    assert s.judge({"alone": one}) == {"alone": "no difference"}
+    assert set(s.judge({"one": one, "two": one, "three": one}).values()) == {"undecided"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mean", "seed_noise", "wrong"),
+    [(0.0, 0.2, {"confirmed", "contradicted"}), (0.05, 0.02, {"no difference"})],
+)
+def test_a_whole_family_is_rarely_wrong_under_a_true_null(mean, seed_noise, wrong, monkeypatch):
+    """400 families of six, as planned: no effect at all, and effects at the margin.
+
+    The interval over images, which can only make the rule stricter, is taken out.
+    """
+    monkeypatch.setattr(s, "_bootstrap_interval", lambda values: (np.sign(values.mean()),) * 2)
+    noise = {"seed_noise": seed_noise, "image_noise": 0.01, "chance": np.random.default_rng(3)}
+    mistakes = 0
+    for _ in range(400):
+        family = {i: s.effect(table(6, 16, mean=mean, **noise), 0.05) for i in range(6)}
+        mistakes += bool(wrong & set(s.judge(family, "official").values()))
+    assert 0.02 < mistakes / 400 <= 0.08  # 5 % and three standard errors; it can be wrong
 
 
 @pytest.mark.slow
@@ -125,7 +151,7 @@ def test_the_rule_is_rarely_wrong_under_a_true_null(seeds):
     for _ in range(400):
         difference = table(100, seeds, seed_noise=0.1, image_noise=0.1, chance=chance)
         found = s.effect(difference, margin=0.0)
-        verdicts += s.verdict(found, found.p) in ("confirmed", "contradicted")
+        verdicts += s.verdict(found, found.p, found.p_apart) in ("confirmed", "contradicted")
     assert verdicts / 400 <= 0.08  # 5 % and three standard errors
 
 
@@ -136,5 +162,5 @@ def test_three_seeds_and_an_interval_over_images_would_be_wrong_too_often():
     verdicts = 0
     for _ in range(400):
         found = s.effect(table(100, 3, seed_noise=0.1, image_noise=0.1, chance=chance), 0.0)
-        verdicts += s.verdict(found, found.p) in ("consistent with", "against")
+        verdicts += s.verdict(found, found.p, found.p_apart) in ("consistent with", "against")
     assert verdicts / 400 > 0.15

@@ -66,6 +66,43 @@ def test_the_run_that_others_start_from_is_trained_once(trainings):
 
 
 @pytest.mark.usefixtures("store")
+def test_the_run_that_others_take_their_lengths_from_is_trained_once(trainings):
+    yoked, again = (
+        dataclasses.replace(TINY, lengths_from="l2+gv", lengths_of=kind) for kind in LENGTHS
+    )
+    finished(yoked)
+    finished(again)
+    assert trainings == [yoked.partner, yoked, again]
+    taken, given = (Store().lengths(run)["update"] for run in (yoked, yoked.partner))
+    assert taken.to_numpy() == pytest.approx(given.to_numpy(), rel=1e-5)
+    assert len(trainings) == 3
+
+
+@pytest.mark.usefixtures("store")
+def test_what_is_told_of_a_run_s_steps():
+    run = dataclasses.replace(TINY, recipe="official", pixel_weight=30.0)
+    Store().results([run], ["builtin-valid"], progress=False)
+    lengths = Store().lengths(run)
+    (told,) = Store().origins([run])[["gradient_norm", "clipped_share"]].itertuples(index=False)
+    assert told.gradient_norm == pytest.approx(lengths["gradient"].median(), rel=1e-3)
+    assert told.clipped_share == pytest.approx((lengths["gradient"] > 0.4).mean(), abs=1e-3)
+    assert told.clipped_share > 0
+
+
+def test_a_run_from_before_lengths_were_recorded_is_trained_anew(store, trainings):
+    finished()
+    (folder,) = store.glob("[!.]*")
+    (folder / "lengths.csv").unlink()
+    st._write_checksums(folder)
+    finished()
+    assert len(trainings) == 1, "it is whole without them"
+    with pytest.warns(UserWarning, match=r"has no lengths; set aside"):
+        found = Store().lengths(TINY, progress=False)
+    assert len(found) == TINY.steps
+    assert len(trainings) == 2
+
+
+@pytest.mark.usefixtures("store")
 def test_what_is_read_back_is_what_was_trained():
     model, history = tr.train(TINY, progress=False)
     kept = finished()
@@ -261,6 +298,7 @@ def test_origins_are_a_row_a_run():
     assert list(table["run"]) == [Store().id(TINY)]
     assert table.columns.to_list() == [
         "run", "seconds", "revision", "torch", "python", "device", "threads",
+        "gradient_norm", "clipped_share",
     ]  # fmt: skip
 
 

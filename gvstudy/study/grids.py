@@ -43,6 +43,7 @@ BEST = {  # the rates of highest luma PSNR in the reference results `trials`
     ("published-vdsr", "l2+gv"): 3e-3,
 }
 CONSTANTS = (1, 3, 10, 30, 100, 300)  # factors on the loss that are tried, by loss
+BEST_CONSTANT = {"l2": 300, "l2+gv": 300}  # of highest luma PSNR in the results `constant_trials`
 SEEDS_SEEN = range(24)  # of the authors' recipe in older results
 SEEDS_NEW = range(24, 40)  # first used after the plan was committed; these decide
 TRIAL_SEED = 100  # weights and rates are chosen with this seed and above; no result uses them
@@ -84,9 +85,18 @@ OFFICIAL_SIZES: dict[str, dict[str, Any]] = {  # the same, scaled down to the gr
 }
 # L2's gradient, rescaled at every step by the ratio of norms at this run's own weights.
 STEERED = {"loss": "l2+gv", "recipe": "official-pixel-only"}
-PLAIN = tuple({"loss": loss} for loss in GV_PAIR)
-YOKED = {"loss": "l2", "lengths_from": "l2+gv"}  # L2's direction, the step lengths of L2 + GV
-MIRROR = {"loss": "l2+gv", "lengths_from": "l2"}  # the direction of L2 + GV, L2's step lengths
+PLAIN: tuple[dict[str, Any], ...] = tuple({"loss": loss} for loss in GV_PAIR)
+SCALED: tuple[dict[str, Any], ...] = tuple(
+    {"loss": loss, "pixel_weight": k} for loss, k in BEST_CONSTANT.items()
+)
+YOKED: dict[str, Any] = {
+    "loss": "l2",
+    "lengths_from": "l2+gv",
+}  # L2's direction, the step lengths of L2 + GV
+MIRROR: dict[str, Any] = {
+    "loss": "l2+gv",
+    "lengths_from": "l2",
+}  # the direction of L2 + GV, L2's step lengths
 
 
 def test_sets(size: str) -> tuple[str, ...]:
@@ -311,6 +321,15 @@ def constant_trials(size: str) -> list[Run]:
     ]
 
 
+def constants(size: str) -> list[Run]:
+    """Experiment 1: L2 and L2 + GV, as they are and each times its best constant."""
+    return [
+        _planned_run(size, seed=seed, **variant)
+        for seed in _new_and_seen(size)
+        for variant in (*PLAIN, *SCALED)
+    ]
+
+
 def lengths(size: str) -> list[Run]:
     """Experiment 1: L2 and L2 + GV, and each with the other's step lengths.
 
@@ -328,8 +347,38 @@ def lengths_checks(size: str) -> list[Run]:
     undecayed = [plain | {"recipe": "official-undecayed"} for plain in PLAIN]
     return [
         _planned_run(size, seed=seed, **variant)
-        for seed in SEEDS_NEW[: 1 if size in SMALL else 8]
+        for seed in _new(size, 8)
         for variant in (YOKED | {"lengths_of": "clipped"}, *undecayed)
+    ]
+
+
+def large_crops(size: str) -> list[Run]:
+    """Experiment 3: two crops a batch, as large as the authors', at x2, x3 and x4."""
+    crops = {"batch_size": 2} | ({} if size in SMALL else {"crop_size": 128})
+    return [
+        _planned_run(size, scale=scale, seed=seed, **crops, **variant)
+        for seed in _new(size, 16)
+        for scale in (2, 3, 4)
+        for variant in (*PLAIN, *SCALED)
+    ]
+
+
+def valid_padding(size: str) -> list[Run]:
+    """Experiment 3: small crops at x3 and x4, with GV that leaves out the frame."""
+    return [
+        _planned_run(size, scale=scale, seed=seed, padding="valid", **variant)
+        for seed in _new(size, 8)
+        for scale in (3, 4)
+        for variant in PLAIN
+    ]
+
+
+def full_size(size: str) -> list[Run]:
+    """Experiment 6: VDSR with 20 layers of 64 channels."""
+    return [
+        _planned_run(size, size="paper", seed=seed, **variant)
+        for seed in _new(size, 8)
+        for variant in (*PLAIN, *SCALED)
     ]
 
 
@@ -353,8 +402,12 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
     "finetuned": finetuned,
     "sweep": sweep,
     "constant-trials": constant_trials,
+    "constants": constants,
     "lengths": lengths,
     "lengths-checks": lengths_checks,
+    "large-crops": large_crops,
+    "valid-padding": valid_padding,
+    "full-size": full_size,
 }
 
 
@@ -430,9 +483,14 @@ def _planned_run(grid_size: str, /, **fields: Any) -> Run:
     return _official_run(grid_size, precision="float32", **fields)
 
 
+def _new(size: str, count: int) -> Sequence[int]:
+    """Return the first of the seeds that decide; one of them in a small size."""
+    return SEEDS_NEW[: 1 if size in SMALL else count]
+
+
 def _new_and_seen(size: str) -> Sequence[int]:
     """Return the seeds that decide, then those of older results; one of them in a small size."""
-    return SEEDS_NEW[:1] if size in SMALL else [*SEEDS_NEW, *SEEDS_SEEN]
+    return _new(size, 1) if size in SMALL else [*SEEDS_NEW, *SEEDS_SEEN]
 
 
 def _at_best(size: str, recipe: str, seeds: int) -> list[Run]:

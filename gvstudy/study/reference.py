@@ -5,6 +5,7 @@ The reference results are those that come with the project, in `data/reference/`
 
 import gzip
 from collections.abc import Mapping, Sequence
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import pandas as pd
@@ -24,7 +25,14 @@ FRESH = "fresh:"  # begins the name of results that are computed here
 _KEYS = ["run", "set", "image"]
 
 
-def save(folder: Path, store: Store, runs: Mapping[Run, str], rows: pd.DataFrame) -> None:
+def save(
+    folder: Path,
+    store: Store,
+    runs: Mapping[Run, str],
+    rows: pd.DataFrame,
+    *,
+    add: bool = False,
+) -> None:
     """Write results into a folder, with the weights of those runs that figures show.
 
     Args:
@@ -34,13 +42,20 @@ def save(folder: Path, store: Store, runs: Mapping[Run, str], rows: pd.DataFrame
         store: where the runs are finished.
         runs: the runs, each with the names of its grids, as `runs_of` gives them.
         rows: the results of these runs, as `Store.results` gives them.
+        add: keep the other runs that the folder holds, so that results can be computed in parts.
     """
     described = rows.drop(columns=["set", "image", *METRICS]).drop_duplicates("run")
     origins = _origins(store, runs)
-    table = described.merge(origins, on="run", validate="one_to_one").sort_values("run")
+    table = described.merge(origins, on="run", validate="one_to_one")
+    rows = rows[[*_KEYS, *METRICS]]
+    if add and (folder / RUNS).is_file():
+        old, old_rows = _read(folder)
+        table = pd.concat([old[~old["run"].isin(table["run"])], table])
+        rows = pd.concat([old_rows[~old_rows["run"].isin(rows["run"])], rows])
+    table = table.sort_values("run")
     with replacing(folder / RUNS) as temporary:
         table.to_csv(temporary, index=False)
-    measured = rows[[*_KEYS, *METRICS]].sort_values(_KEYS).to_csv(index=False).encode()
+    measured = rows.sort_values(_KEYS).to_csv(index=False).encode()
     with replacing(folder / ROWS) as temporary:
         temporary.write_bytes(gzip.compress(measured, mtime=0))  # equal rows make equal files
     diverged = set(rows.loc[rows["psnr_y"].isna(), "run"])
@@ -66,10 +81,7 @@ def load(name: str, grids: Sequence[str] = (), sets: Sequence[str] = ()) -> pd.D
     check_choice("results", name, [*saved, *(f"{FRESH}{size}" for size in GRID_SIZES)])
     if name.startswith(FRESH):
         return _compute(name.removeprefix(FRESH), grids, sets)
-    with (reference / name / RUNS).open("rb") as file:
-        runs = pd.read_csv(file)
-    with (reference / name / ROWS).open("rb") as file:
-        rows = pd.read_csv(file, compression="gzip", dtype={"image": str})
+    runs, rows = _read(reference / name)
     if grids:
         of_run = runs["grids"].str.split()
         known = sorted(set(of_run.explode()))
@@ -115,6 +127,14 @@ def describe_results(results: pd.DataFrame) -> str:
         f"{len(runs)} runs, {runs['steps'].min()} steps or more on {train_sets}; {devices}, "
         f"torch {versions}, {runs['seconds'].sum() / 3600:.1f} hours of training"
     )
+
+
+def _read(folder: Traversable) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The runs of saved results, and their rows."""
+    with (folder / RUNS).open("rb") as file:
+        runs = pd.read_csv(file)
+    with (folder / ROWS).open("rb") as file:
+        return runs, pd.read_csv(file, compression="gzip", dtype={"image": str})
 
 
 def _compute(size: str, grids: Sequence[str], sets: Sequence[str]) -> pd.DataFrame:

@@ -79,11 +79,19 @@ def compare(ours: pd.DataFrame, base: pd.DataFrame, metric: str) -> dict[Cell, E
     return {cell: effect(some, MARGINS.get(metric, 0)) for cell, some in cells.items()}
 
 
-def judge(primary: Mapping[Key, Effect], recipe: str = "tuned") -> dict[Key, str]:
-    """The verdicts on a claim's primary hypotheses, with Holm's correction across them."""
-    corrected = holm([found.p for found in primary.values()])
-    pairs = zip(primary.items(), corrected, strict=True)
-    return {cell: verdict(found, p, recipe) for (cell, found), p in pairs}
+def judge(family: Mapping[Key, Effect], recipe: str = "tuned") -> dict[Key, str]:
+    """The verdicts on a family of hypotheses: Holm's correction runs over all of it.
+
+    The tests for a difference are corrected as one set, those for equivalence as another. No effect
+    may be in two families.
+    """
+    effects = family.values()
+    different = holm([found.p for found in effects])
+    equivalent = holm([found.p_apart for found in effects])
+    return {
+        key: verdict(found, p, p_apart, recipe)
+        for (key, found), p, p_apart in zip(family.items(), different, equivalent, strict=True)
+    }
 
 
 def tabulate(
@@ -109,7 +117,7 @@ def means(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p values of several primary hypotheses after Holm's correction (1979)."""
+    """The p values of a family of hypotheses after Holm's correction (1979)."""
     order = np.argsort(p_values)
     raised = np.sort(p_values) * np.arange(len(order), 0, -1)
     corrected = np.empty(len(order))
@@ -117,19 +125,19 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected.tolist()
 
 
-def verdict(found: Effect, p: float, recipe: str = "tuned") -> str:
-    """The verdict on the claim that ours is larger; `p` is corrected by `holm`.
+def verdict(found: Effect, p: float, p_apart: float, recipe: str = "tuned") -> str:
+    """The verdict on the claim that ours is larger; both p values are corrected by `holm`.
 
     "confirmed" and "contradicted" need enough seeds, p below `LEVEL`, and intervals over seeds and
-    over images that both exclude zero. "no difference" needs enough seeds and equivalence within
-    the margin. With fewer seeds that all agree, and an interval over images that excludes zero, it
-    is "consistent with" or "against". Fewer than `FEWEST_IMAGES` images are "descriptive";
-    everything else is "undecided".
+    over images that both exclude zero. "no difference" needs enough seeds and `p_apart` below
+    `LEVEL`: equivalence within the margin. With fewer seeds that all agree, and an interval over
+    images that excludes zero, it is "consistent with" or "against". Fewer than `FEWEST_IMAGES`
+    images are "descriptive"; everything else is "undecided".
     """
     if found.image_count < FEWEST_IMAGES:
         return "descriptive"
     enough = len(found.by_seed) >= FEWEST_SEEDS.get(recipe, SEEDS)
-    if enough and found.p_apart < LEVEL:
+    if enough and p_apart < LEVEL:
         return "no difference"
     excludes_zero = found.images[0] > 0 or found.images[1] < 0
     if enough:

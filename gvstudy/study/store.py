@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
@@ -133,9 +134,16 @@ class Store:
         return pd.concat(frames.values(), ignore_index=True)
 
     def origins(self, runs: Iterable[Run]) -> pd.DataFrame:
-        """Where finished runs come from, a row a run: its id and `provenance`."""
+        """Where finished runs come from, a row a run: its id, `provenance`, and its steps.
+
+        Of the steps there is the median norm of the gradient, `gradient_norm`, and the share that
+        were clipped, `clipped_share`.
+        """
         entries = [self._entry(run) for run in runs]
-        rows = [{"run": entry.name} | _record(entry)["trained"] for entry in entries]
+        rows = [
+            {"run": entry.name} | _record(entry)["trained"] | _describe_steps(entry)
+            for entry in entries
+        ]
         return pd.DataFrame(rows).drop(columns="process")
 
     def load_weights(self, name: str) -> dict[str, Tensor]:
@@ -265,6 +273,15 @@ def description_of(weights: Path) -> dict[str, Any]:
     if weights.name == WEIGHTS and (weights.parent / RECORD).is_file():
         return _record(weights.parent)[RUN]
     return {}
+
+
+def _describe_steps(entry: Path) -> dict[str, float]:
+    """What `Store.origins` tells of a run's steps; NaN where no lengths were recorded."""
+    if not (entry / LENGTHS).is_file():
+        return {"gradient_norm": float("nan"), "clipped_share": float("nan")}
+    norm, clipped = pd.read_csv(entry / LENGTHS)[["gradient", "clipped"]].to_numpy().T
+    share = float((clipped < 0.999 * norm).mean())  # the clip divides by a norm plus 1e-6
+    return {"gradient_norm": float(f"{np.median(norm):.4g}"), "clipped_share": round(share, 4)}
 
 
 def _load(run: Run, entry: Path) -> Trained:

@@ -1,0 +1,60 @@
+"""The plan: each experiment's section reads as it did when its runs were computed."""
+
+import re
+import subprocess
+
+import pandas as pd
+import pytest
+
+from gvstudy.paths import checkout, package_data
+
+PLAN = "data/reference/PLAN.md"
+EXPERIMENTS = {"constant_trials": 1, "constants": 1}  # results, and their experiment in the plan
+
+
+def sections(plan):
+    """The text of each experiment by its number, and that of the rules as number 0."""
+    parts = re.split(r"^## ", plan, flags=re.MULTILINE)
+    found = {0: next(part for part in parts if part.startswith("Rules for all"))}
+    for part in parts:
+        if match := re.match(r"Experiment (\d+):", part):
+            found[int(match[1])] = part
+    return found
+
+
+def plan_at(revision):
+    shown = subprocess.run(
+        ["git", "show", f"{revision}:{PLAN}"], cwd=checkout(), capture_output=True, text=True
+    )
+    if shown.returncode:
+        pytest.skip(f"revision {revision} is not in this clone's history")
+    return shown.stdout
+
+
+def test_the_plan_has_nine_experiments_amendments_and_a_status_of_each():
+    plan = package_data("reference/PLAN.md").read_text(encoding="utf-8")
+    assert sections(plan).keys() == set(range(10))
+    status = plan.partition("## Status")[2]
+    spans = re.findall(r"^\| (\d)(?: to (\d))? \|", status, re.MULTILINE)
+    named = [range(int(first), int(last or first) + 1) for first, last in spans]
+    assert sorted(number for some in named for number in some) == list(range(1, 10))
+    assert "## Amendments" in plan
+
+
+@pytest.mark.parametrize("results", EXPERIMENTS)
+def test_a_section_reads_as_when_its_runs_were_computed(results):
+    if checkout() is None or not (checkout() / ".git").exists():
+        pytest.skip("no git history")
+    saved = package_data(f"reference/{results}/runs.csv")
+    if not saved.is_file():
+        pytest.skip(f"no rows of {results} yet")
+    today = sections(package_data("reference/PLAN.md").read_text(encoding="utf-8"))
+    for revision in pd.read_csv(saved.open("rb"))["revision"].unique():
+        then = sections(plan_at(revision))
+        for number in (0, EXPERIMENTS[results]):
+            assert today[number] == then[number]
+
+
+def test_a_changed_section_is_noticed():
+    plan = "## Rules for all\nx\n## Experiment 1: a\nseeds 1 to 3\n## Experiment 2: b\n"
+    assert sections(plan)[1] != sections(plan.replace("1 to 3", "1 to 4"))[1]
