@@ -7,6 +7,8 @@ from tempfile import TemporaryFile
 from typing import Any
 
 import click
+import numpy as np
+import pandas as pd
 from safetensors.torch import load_file
 from torch import nn
 from tqdm import tqdm
@@ -17,10 +19,10 @@ from gvstudy.data.sets import describe_sets, load_images
 from gvstudy.evaluation import evaluate, super_resolve
 from gvstudy.images import KERNELS, SCALES, read, to_uint8, write
 from gvstudy.models import CHANNELS, MODEL_SIZES, MODELS, build_model
-from gvstudy.paths import project_folder, replacing
+from gvstudy.paths import project_folder, replacing, writable
 from gvstudy.study import reference
 from gvstudy.study.grids import GRID_SIZES, GRIDS, runs_of, test_sets
-from gvstudy.study.store import Store
+from gvstudy.study.store import Store, description_of
 
 
 class Group(click.Group):
@@ -32,8 +34,10 @@ class Group(click.Group):
             warnings.showwarning = _print_note
             try:
                 return super().invoke(ctx)
+            except BrokenPipeError:  # click ends without a word when nobody reads any more
+                raise
             except (ValueError, OSError) as error:
-                raise click.UsageError(str(error)) from error
+                raise click.UsageError(click.format_filename(str(error))) from error
 
 
 def _print_note(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -81,7 +85,25 @@ def _load_model(
             raise ValueError(
                 f"{weights}: no weights of {model} x{scale} {size}: {reason}"
             ) from error
+        _check_weights(weights, built, {
+            "model": model, "scale": int(scale), "size": size, "channels": channels,
+            "upsample": upsample,
+        })  # fmt: skip
     return built
+
+
+def _check_weights(weights: Path, model: nn.Module, asked: dict[str, Any]) -> None:
+    """Raise ValueError for weights that aren't finite, or were trained for another model.
+
+    What they were trained for is in the file, or in the `run.json` beside a store's file. Weights
+    without either are taken as they are.
+    """
+    if not all(value.isfinite().all() for value in model.state_dict().values()):
+        raise ValueError(f"{weights}: the weights hold NaN or infinity")
+    trained = description_of(weights)
+    for name, value in asked.items():
+        if trained.get(name, value) != value:
+            raise ValueError(f"{weights} was trained for {name} {trained[name]}, not {value}")
 
 
 @main.group()
@@ -133,9 +155,10 @@ def evaluate_command(name: str, csv: Path | None, overwrite: bool, **model: Any)
     if csv is not None:
         _check_writable(csv, overwrite)
     rows = evaluate(_load_model(**model), load_images(name), int(model["scale"]), progress=True)
+    rows["image"] = rows["image"].map(click.format_filename)  # a name needn't be UTF-8
     click.echo(rows.round(4).to_string(index=False))
-    means = rows.drop(columns=["image", "scale"]).mean()
-    click.echo("mean: " + ", ".join(f"{metric} {value:.4f}" for metric, value in means.items()))
+    means = [_mean(rows[metric]) for metric in rows.columns.drop(["image", "scale"])]
+    click.echo(f"mean of {len(rows)}: {', '.join(means)}")
     if csv is not None:
         with replacing(csv) as temporary:
             rows.to_csv(temporary, index=False)
@@ -155,9 +178,12 @@ def upscale(pictures: tuple[Path, ...], out: Path, overwrite: bool, **model: Any
             raise ValueError(f"{target} would be written more than once")
         _check_writable(target, overwrite)
     loaded = _load_model(**model)
+    for path in pictures:  # all of them, before the first is written
+        read(path)
+    warnings.simplefilter("ignore", UserWarning)  # printed by now
     for path, target in zip(tqdm(pictures, "enlarging", leave=False), targets, strict=True):
         write(target, to_uint8(super_resolve(loaded, read(path)))[0])
-        click.echo(target)
+        click.echo(click.format_filename(target))
 
 
 @main.command()
@@ -183,6 +209,8 @@ def study(
     except ImportError as error:  # the other commands don't need these packages
         raise ValueError(f"{error}; install gvstudy[notebooks]") from error
 
+    if "" in only:
+        raise ValueError("--only '' names no notebook; expected a number such as 03")
     chosen = books.select(list(only))
     changed = books.read_changes(changes, chosen)
     parameters = books.read_profile(profile) | changed
@@ -245,7 +273,15 @@ def grid(
 
 def _check_writable(path: Path, overwrite: bool) -> None:
     """Raise ValueError or OSError, before anything is computed, if a file can't be written."""
-    if path.exists() and not overwrite:
+    target = writable(path)
+    if target.exists() and not overwrite:
         raise ValueError(f"{path} exists already; use --overwrite to replace it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    TemporaryFile(dir=path.parent).close()
+    TemporaryFile(dir=target.parent).close()
+
+
+def _mean(values: pd.Series) -> str:
+    """A metric's name and mean over the pictures where it is finite, and how many aren't."""
+    finite = values[np.isfinite(values)]
+    left_out = len(values) - len(finite)
+    note = f" ({left_out} left out, not finite)" if left_out else ""
+    return f"{values.name} {finite.mean():.4f}{note}"

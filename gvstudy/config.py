@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,8 @@ from gvstudy.validation import check_choice, check_integer, check_number
 PRECISIONS = ("auto", "float32", "bfloat16")
 LENGTHS = ("update", "clipped")  # what a run can take from another: columns of its recorded lengths
 FEWEST_STEPS = 3  # that a cycle of learning rates needs
+# Far beyond any training, so that a slip of the keyboard is refused before anything runs.
+MOST_STEPS, LARGEST_BATCH, LARGEST_CROP, LARGEST_SEED = 10**8, 10**5, 10**4, 2**63 - 1
 _FLOATS = ("learning_rate", "start_learning_rate", "gv_weight", "tv_weight", "pixel_weight")
 
 
@@ -131,6 +133,9 @@ class Run:
     lengths_of: str = "update"  # which length: of the applied update, or of the clipped gradient
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            if field.type is str and not isinstance(given := getattr(self, field.name), str):
+                raise ValueError(f"{field.name} {given!r} is not allowed; text is")
         check_model(self.model, self.scale, self.size, self.channels, self.upsample)
         if self.model == "bicubic":
             trainable = ", ".join(name for name in MODELS if name != "bicubic")
@@ -144,11 +149,11 @@ class Run:
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("lengths_of", self.lengths_of, LENGTHS)
         check_integer("scale", self.scale, 2)
-        check_integer("seed", self.seed, 0)
-        check_integer("steps", self.steps, FEWEST_STEPS)
-        check_integer("batch_size", self.batch_size, 1)
-        check_integer("crop_size", self.crop_size, 1)
-        check_integer("start_steps", self.start_steps, 0)
+        check_integer("seed", self.seed, 0, LARGEST_SEED)
+        check_integer("steps", self.steps, FEWEST_STEPS, MOST_STEPS)
+        check_integer("batch_size", self.batch_size, 1, LARGEST_BATCH)
+        check_integer("crop_size", self.crop_size, 1, LARGEST_CROP)
+        check_integer("start_steps", self.start_steps, 0, MOST_STEPS)
         check_integer("patch_size", self.patch_size, 0)
         check_number("learning_rate", self.learning_rate, positive=True)
         check_number("start_learning_rate", self.start_learning_rate, positive=True)

@@ -58,11 +58,13 @@ def gradient_variance_loss(
         hr_maps: `variance_maps(hr, patch_size, padding)` of an HR in [0, 1], in place of `hr`. It
             saves time where the same HR comes again and again.
 
-    Half precision is computed in float32. The gradient can't be differentiated again.
+    Half precision is computed in float32. Under the transforms of `torch.func` (vmap, jvp, grad,
+    also grad of grad) the plain arithmetic of `gradients` is used; elsewhere the gradient can't be
+    differentiated again.
 
     Raises:
         ValueError: for other shapes, types and names, an empty or reversed value range, and an HR
-            outside the range (not checked inside `torch.compile`).
+            outside the range (not checked inside `torch.compile` and `torch.func`).
     """
     _check_options(patch_size, padding, reduction, criterion, value_range)
     _check_range(hr, value_range)
@@ -98,7 +100,8 @@ class GradientVarianceLoss(nn.Module):
     """`gradient_variance_loss` as a module: `loss(sr, hr)` or `loss(sr, hr_maps=maps)`.
 
     Images are (N, C, H, W) with C = 1 or 3; the arguments are those of the function. The range of
-    HR is checked in the first batch only, because a GPU has to stop for it. Raises ValueError for
+    HR is checked in every batch on the CPU, elsewhere in the first only, because a GPU has to stop
+    for it. Raises ValueError for
     bad options at once, and for bad images when it is called.
     """
 
@@ -120,7 +123,8 @@ class GradientVarianceLoss(nn.Module):
     def forward(
         self, sr: Tensor, hr: Tensor | None = None, *, hr_maps: Tensor | None = None
     ) -> Tensor:
-        if not (self._range_checked or torch.compiler.is_compiling()):
+        known = self._range_checked and hr is not None and hr.device.type != "cpu"
+        if not (known or torch.compiler.is_compiling()):
             _check_range(hr, self.value_range)
             self._range_checked = hr is not None
         maps = _variances(sr, hr, hr_maps, self.patch_size, self.padding, self.value_range)
@@ -180,7 +184,7 @@ def _variances(
     patch_grid(height, width, n)
     if value_range != UNIT_RANGE:
         batches = [_to_unit_range(images, value_range) for images in batches]
-    if torch.compiler.is_compiling():  # the compiler fuses the plain version by itself
+    if _is_traced(sr):  # the compiler fuses the plain version by itself
         maps = [variance_maps(_at_least_float32(images), n, padding) for images in batches]
     else:
         maps = list(_fused.variance_maps(n, border, *batches))
@@ -204,6 +208,16 @@ def _distance(ours: Tensor, real: Tensor, criterion: str, reduction: str) -> Ten
 
 def _deviation(variances: Tensor) -> Tensor:
     return (variances + FLOOR).sqrt()
+
+
+def _is_traced(images: Tensor) -> bool:
+    """Whether values can't be looked at: in `torch.compile`, in `torch.func`, on the meta device.
+
+    Writing into buffers, as the fast version does, doesn't go with these either.
+    """
+    if torch.compiler.is_compiling() or images.is_meta:
+        return True
+    return torch._C._are_functorch_transforms_active()  # there is no public way to ask
 
 
 def _to_unit_range(images: Tensor, value_range: tuple[float, float]) -> Tensor:
@@ -235,7 +249,7 @@ def _check_options(
 
 
 def _check_range(hr: Tensor | None, value_range: tuple[float, float]) -> None:
-    if hr is None or torch.compiler.is_compiling():
+    if hr is None or _is_traced(hr):
         return
     check_images(hr)
     low, high = (float(value) for value in hr.detach().aminmax())

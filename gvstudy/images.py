@@ -33,6 +33,8 @@ def read(path: Path) -> Tensor:
     """
     from PIL import Image, ImageOps  # here, because the loss doesn't need Pillow
 
+    if path.exists() and not path.is_file():  # a named pipe would be waited for without end
+        raise ValueError(f"{path}: not a picture that can be read (no regular file)")
     try:
         with Image.open(path) as file:
             picture = ImageOps.exif_transpose(file)

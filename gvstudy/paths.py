@@ -1,6 +1,8 @@
 """Where files are, and how they are written: completely or not at all."""
 
 import os
+import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -38,13 +40,42 @@ def package_data(name: str) -> Traversable:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; the file written there replaces `path` at the end.
 
-    Creates the folder if necessary. If the body raises, `path` stays unchanged and the temporary
-    file is removed.
+    Creates the folder if necessary, and follows a link to its target. The file is on the disk
+    before it gets its name. If the body raises, `path` stays unchanged and the temporary file is
+    removed. Raises OSError that names the file, for a full disk among others, and ValueError where
+    `path` is no regular file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    path = writable(path)
+    name = f".{zlib.crc32(os.fsencode(path.name)):08x}.{os.getpid()}{path.suffix}"  # short enough
+    temporary = path.with_name(name)
     try:
         yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def writable(path: Path) -> Path:
+    """The file to write for `path`, links followed; its folder is created if necessary.
+
+    Raises ValueError for what exists and is no regular file, such as a folder, pipe or device.
+    """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is not a regular file, so it isn't replaced")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all it holds, if it exists. A link's target stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

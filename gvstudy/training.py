@@ -1,6 +1,10 @@
 """Training a model on random crops: one loop that reads from top to bottom."""
 
+import io
+import warnings
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from statistics import fmean
 from threading import Lock
@@ -21,7 +25,7 @@ from gvstudy.gradients import variance_ratio
 from gvstudy.images import as_saved, centre, crop_to_multiple, make_lr, to_float
 from gvstudy.losses import build_loss
 from gvstudy.models import build_model
-from gvstudy.paths import replacing
+from gvstudy.paths import remove, replacing
 
 LENGTH_COLUMNS = ("gradient", "clipped", "update")
 LOGS = 20  # rows of history, and checkpoints, a run
@@ -63,6 +67,7 @@ def train(
         start: the trained model of `run.start`, for a run that continues another.
         partner: the lengths that `run.partner` recorded, for a run that takes its lengths from it.
         checkpoint: a file that the state is saved to with every row of history, and resumed from.
+            One that is damaged or of another version is set aside with a warning.
         record: a CSV file that receives the lengths of every step.
         progress: show a progress bar.
 
@@ -125,7 +130,7 @@ def train(
     # Resume where a checkpoint ends.
     history: list[dict[str, float]] = []
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
-    if checkpoint and checkpoint.is_file():
+    if checkpoint and checkpoint.exists():
         _restore(checkpoint, run, parts, generator, history, lengths)
     step = int(history[-1]["step"]) if history else 0
 
@@ -290,8 +295,10 @@ def _save(
     state = {name: part.state_dict() for name, part in parts.items()}
     state |= {"run": run.description(), "crops": generator.get_state(), "history": history}
     state["lengths"] = lengths
+    packed = io.BytesIO()  # torch.save itself reports a full disk without a word about the disk
+    torch.save(state, packed)
     with replacing(path) as temporary:
-        torch.save(state, temporary)
+        temporary.write_bytes(packed.getbuffer())
 
 
 def _restore(
@@ -302,13 +309,36 @@ def _restore(
     history: list[dict[str, float]],
     lengths: Tensor,
 ) -> None:
-    saved = torch.load(path, weights_only=True)
-    if saved.get("run") != run.description() or "lengths" not in saved:
-        raise ValueError(
-            f"{path} is the checkpoint of another run or version; remove it, or name another"
+    """Continue from a checkpoint; one that can't be used is set aside, and nothing is changed.
+
+    Raises ValueError for the checkpoint of another run.
+    """
+    untouched = deepcopy({name: part.state_dict() for name, part in parts.items()})
+    try:
+        with zipfile.ZipFile(path) as packed:  # torch.load doesn't look at the checksums
+            if flipped := packed.testzip():
+                raise ValueError(flipped)
+        saved = torch.load(path, weights_only=True)
+        other = dict(saved["run"]) != run.description()
+        if not other:
+            rows = [dict(row) for row in saved["history"]]
+            int(rows[-1]["step"])  # there is one
+            for name, part in parts.items():
+                part.load_state_dict(saved[name])
+            lengths.copy_(saved["lengths"].view_as(lengths))
+            generator.set_state(saved["crops"])
+            history.extend(rows)
+    except Exception as error:  # torch.load and load_state_dict have no common type of their own
+        for name, part in parts.items():
+            part.load_state_dict(untouched[name])
+        aside = path.with_name(f"{path.name}.damaged")
+        remove(aside)
+        path.rename(aside)
+        warnings.warn(
+            f"{path} is damaged or of another version ({type(error).__name__}); set aside as "
+            f"{aside.name}, and the run starts anew",
+            stacklevel=3,
         )
-    for name, part in parts.items():
-        part.load_state_dict(saved[name])
-    generator.set_state(saved["crops"])
-    history.extend(saved["history"])
-    lengths.copy_(saved["lengths"])
+        return
+    if other:
+        raise ValueError(f"{path} is the checkpoint of another run; remove it, or name another")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -14,17 +15,20 @@ def check_choice(what: str, given: object, known: Iterable[object]) -> None:
         raise ValueError(f"unknown {what} {given!r}; known: {', '.join(map(str, known))}")
 
 
-def check_integer(what: str, given: object, least: int) -> None:
-    """Raise ValueError unless `given` is a whole number from `least` on. True is none."""
-    if not isinstance(given, int) or isinstance(given, bool) or given < least:
-        raise ValueError(f"{what} {given!r} is not allowed; whole numbers from {least} on are")
+def check_integer(what: str, given: object, least: int, most: int | None = None) -> None:
+    """Raise ValueError unless `given` is a whole number from `least` to `most`. True is none."""
+    whole = isinstance(given, int) and not isinstance(given, bool)
+    if not whole or given < least or (most is not None and given > most):  # type: ignore[operator]
+        allowed = f"from {least} on" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{what} {given!r} is not allowed; whole numbers {allowed} are")
 
 
 def check_number(what: str, given: object, *, positive: bool = False) -> None:
     """Raise ValueError unless `given` is a finite number from 0 on, or above 0 if `positive`."""
     number = math.nan
     if isinstance(given, int | float) and not isinstance(given, bool):
-        number = given
+        with suppress(OverflowError):  # a whole number beyond all floats
+            number = float(given)
     if not (math.isfinite(number) and (number > 0 if positive else number >= 0)):
         allowed = "finite numbers above 0" if positive else "finite numbers from 0 on"
         raise ValueError(f"{what} {given!r} is not allowed; {allowed} are")

@@ -1,6 +1,8 @@
 """The command: what it prints and writes, and how it reports bad input."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from gvstudy import Run
 from gvstudy.cli import main
@@ -65,7 +68,7 @@ def test_evaluate_writes_a_row_an_image(folder, tmp_path):
     rows = pd.read_csv(out)
     assert {"image", "psnr_y", "ssim_y", "psnr_rgb"} <= set(rows.columns)
     assert list(rows["image"]) == ["colour", "grey"]
-    assert "mean: psnr_y" in result.output
+    assert "mean of 2: psnr_y" in result.output
     refused(gvstudy("evaluate", "--data", f"folder:{folder}", "--csv", out), "--overwrite")
     again = gvstudy("evaluate", "--data", f"folder:{folder}", "--csv", out, "--overwrite")
     assert again.exit_code == 0
@@ -90,6 +93,115 @@ def test_weights_of_a_finished_run(folder, store, tmp_path):
     junk = tmp_path / "junk.safetensors"
     junk.write_bytes(b"junk")
     refused(gvstudy("evaluate", "--model", "espcn", "--weights", junk), "no weights of espcn")
+
+
+def trained(store, **fields):
+    """The weights of a tiny run of ESPCN, in its store."""
+    run = Run(**{"model": "espcn", "steps": 3, "batch_size": 2, "crop_size": 24} | fields)
+    Store().train_or_load(run, progress=False)
+    return store / Store().id(run) / "model.safetensors"
+
+
+@pytest.mark.parametrize("kept", ["in the file", "beside it"])
+def test_weights_trained_for_something_else_are_refused(kept, folder, store, tmp_path):
+    weights = trained(store, model="vdsr", upsample="bilinear")
+    if kept == "in the file":
+        weights = weights.rename(tmp_path / "moved.safetensors")
+    else:
+        save_file(load_file(weights), weights)  # as before weights had a description
+    model = ["--model", "vdsr", "--weights", weights, "--data", f"folder:{folder}"]
+    refused(gvstudy("evaluate", *model), "was trained for upsample bilinear, not bicubic")
+    bilinear = [*model, "--upsample", "bilinear"]
+    refused(gvstudy("evaluate", *bilinear, "--scale", 3), "was trained for scale 2, not 3")
+    assert gvstudy("evaluate", *bilinear).exit_code == 0
+
+
+def test_weights_that_are_not_finite_are_refused(store, folder, tmp_path):
+    weights = load_file(trained(store))
+    next(iter(weights.values())).view(-1)[0] = float("nan")
+    save_file(weights, tmp_path / "nan.safetensors")
+    model = ["--model", "espcn", "--weights", tmp_path / "nan.safetensors"]
+    refused(gvstudy("upscale", folder / "grey.png", *model, "--out", tmp_path), "NaN or infinity")
+
+
+def test_targets_that_are_no_regular_files_are_refused(folder, tmp_path):
+    pipe = tmp_path / "rows.csv"
+    os.mkfifo(pipe)
+    command = ["evaluate", "--data", f"folder:{folder}", "--overwrite", "--csv"]
+    refused(gvstudy(*command, pipe), "not a regular file")
+    assert pipe.is_fifo()
+    (tmp_path / "grey_x2.png").mkdir()
+    command = ["upscale", folder / "grey.png", "--overwrite", "--out", tmp_path]
+    refused(gvstudy(*command), "not a regular file")
+
+
+def test_a_link_is_followed(folder, tmp_path):
+    (tmp_path / "real.csv").write_text("old")
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    command = ["evaluate", "--data", f"folder:{folder}", "--csv", tmp_path / "link.csv"]
+    refused(gvstudy(*command), "--overwrite")
+    assert gvstudy(*command, "--overwrite").exit_code == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert len(pd.read_csv(tmp_path / "real.csv")) == 2
+
+
+def test_the_longest_file_name(folder, tmp_path):
+    csv = tmp_path / ("n" * 251 + ".csv")
+    command = ["evaluate", "--data", f"folder:{folder}", "--csv"]
+    assert gvstudy(*command, csv).exit_code == 0
+    assert csv.is_file()
+    refused(gvstudy(*command, tmp_path / ("n" * 252 + ".csv")), "File name too long")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_file_name_that_is_not_utf8(folder, tmp_path):
+    odd = folder / os.fsdecode(b"\xff.png")
+    (folder / "grey.png").rename(odd)
+    shown = gvstudy("upscale", odd, "--out", tmp_path / "out")
+    assert shown.exit_code == 0, shown.output
+    assert (tmp_path / "out" / os.fsdecode(b"\xff_x2.png")).is_file()
+    refused(gvstudy("upscale", odd, "--out", tmp_path / "out"), "--overwrite")
+    shown = gvstudy("evaluate", "--data", f"folder:{folder}", "--csv", tmp_path / "rows.csv")
+    assert shown.exit_code == 0, shown.output
+    assert list(pd.read_csv(tmp_path / "rows.csv")["image"]) == ["colour", "\ufffd"]
+
+
+def test_upscale_reads_every_picture_before_it_writes_the_first(folder, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_text("no picture")
+    command = ["upscale", folder / "grey.png", bad, "--out", tmp_path / "out"]
+    refused(gvstudy(*command), "bad.png", "not a picture")
+    assert not list((tmp_path / "out").iterdir())
+    (folder / "colour.png").rename(bad)
+    assert gvstudy(*command).exit_code == 0
+
+
+def test_a_named_pipe_is_no_picture(folder, tmp_path):
+    os.mkfifo(folder / "pipe.png")
+    refused(gvstudy("upscale", folder / "pipe.png", "--out", tmp_path), "no regular file")
+    refused(gvstudy("evaluate", "--data", f"folder:{folder}"), "no regular file")
+
+
+def test_the_home_of_nobody_known():
+    refused(gvstudy("evaluate", "--data", "folder:~nobody-of-this-name"), "no such folder")
+
+
+def test_a_mean_leaves_out_what_is_not_finite_and_says_so(folder):
+    Image.new("RGB", (36, 40), "grey").save(folder / "flat.png")
+    shown = gvstudy("evaluate", "--data", f"folder:{folder}").output
+    mean = shown[shown.index("mean of 3: ") :]
+    assert re.search(r"psnr_y \d+\.\d{4} \(1 left out, not finite\)", mean)
+    assert "inf" not in mean.replace("finite", "")
+
+
+def test_only_takes_no_empty_text():
+    refused(gvstudy("study", "--only", ""), "--only '' names no notebook")
+
+
+def test_a_reader_that_leaves_is_no_error():
+    command = f"{Path(sys.executable).parent / 'gvstudy'} data list | true"
+    shown = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    assert shown.stderr == ""
 
 
 def test_refusals(folder, tmp_path):

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import gvstudy.gradient_variance as gv
 from gvstudy import (
     GradientDeviationLoss,
     GradientVarianceLoss,
@@ -265,13 +264,38 @@ def test_the_gradient_is_not_differentiated_again():
         gradient.sum().backward()
 
 
-def test_the_module_looks_at_the_range_of_its_first_batch(monkeypatch):
-    looks = []
-    monkeypatch.setattr(gv, "_check_range", lambda hr, value_range: looks.append(hr))
-    module, function = GradientVarianceLoss(), gradient_variance_loss
-    for loss in (module, module, function, function):
-        loss(GOOD, GOOD)
-    assert len(looks) == 1 + 2
+@pytest.mark.parametrize("loss", [gradient_variance_loss, gradient_deviation_loss])
+def test_functional_transforms_equal_autograd(loss):
+    sr, hr = images(2, 3, 16, 16), images(2, 3, 16, 16, seed=1)
+    leaf = sr.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(loss(leaf, hr), leaf)
+    assert torch.allclose(torch.func.grad(loss)(sr, hr), expected, rtol=1e-4, atol=1e-9)
+    _, slope = torch.func.jvp(lambda x: loss(x, hr), (sr,), (hr,))
+    assert torch.allclose(slope, (expected * hr).sum(), rtol=1e-4)
+    each = torch.func.vmap(lambda x, y: loss(x[None], y[None]))(sr, hr)
+    alone = torch.stack([loss(x[None], y[None]) for x, y in zip(sr, hr, strict=True)])
+    assert torch.allclose(each, alone, rtol=1e-4)
+
+
+def test_the_second_derivative_by_torch_func():
+    sr, hr = (images(1, 1, 10, 10, seed=seed, dtype=torch.float64) for seed in (0, 1))
+    slope = torch.func.grad(gradient_variance_loss)
+    along = torch.func.grad(lambda x: (slope(x, hr) * hr).sum())(sr)
+    step = 1e-6
+    numeric = (slope(sr + step * hr, hr) - slope(sr - step * hr, hr)) / (2 * step)
+    assert torch.allclose(along, numeric, rtol=1e-5, atol=1e-7)
+
+
+def test_meta_tensors_have_a_loss_without_values():
+    sr = torch.empty(2, 3, 16, 16, device="meta")
+    assert GradientVarianceLoss(reduction="none")(sr, sr).shape == (2, 2, 2, 2)
+
+
+def test_the_module_looks_at_the_range_of_every_batch_on_the_cpu():
+    module = GradientVarianceLoss()
+    module(GOOD, GOOD)
+    with pytest.raises(ValueError, match=r"are in .*; expected \[0, 1\]"):
+        module(GOOD, 255 * GOOD)
 
 
 def test_a_refused_first_batch_is_looked_at_again():

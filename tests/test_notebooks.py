@@ -243,16 +243,38 @@ def test_a_study_is_written_once_and_then_left_alone(tmp_path, monkeypatch):
     assert len(executed) == 1
 
 
-def test_a_figure_that_is_gone_is_drawn_again(tmp_path):
-    page, figure = tmp_path / "02.html", tmp_path / "02_edge.png"
-    copy = nbformat.v4.new_notebook(metadata={"gvstudy": {"fingerprint": "f"}})
-    copy.metadata["gvstudy"]["figures"] = [str(figure)]
-    nbformat.write(copy, page.with_suffix(".ipynb"))
-    page.touch()
-    assert not books._is_finished(page, "f")
-    figure.touch()
-    assert books._is_finished(page, "f")
-    assert not books._is_finished(page, "g")
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """The page of a notebook that ran, with its copy and a figure, in a folder."""
+    page, notebook = tmp_path / "02.html", tmp_path / "02_x" / "02_short.ipynb"
+
+    def execute(_, failed, *__, **___):
+        executed = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("seen")])
+        (tmp_path / "02_edge.png").write_text("a figure")
+        nbformat.write(executed, failed)
+        return executed
+
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    books._run_one(notebook, {books.FIGURES: str(tmp_path)}, page, "f")
+    return page
+
+
+def test_a_page_belongs_to_its_fingerprint(made):
+    assert books._is_finished(made, "f")
+    assert not books._is_finished(made, "g")
+
+
+@pytest.mark.parametrize("name", ["02.html", "02.ipynb", "02_edge.png"])
+@pytest.mark.parametrize("damage", ["gone", "truncated", "text"])
+def test_a_page_is_made_anew_where_a_file_is_damaged(name, damage, made):
+    path = made.with_name(name)
+    content = path.read_bytes()
+    path.unlink()
+    if damage != "gone":
+        path.write_bytes(content[: len(content) // 2] if damage == "truncated" else b"{}")
+    assert not books._is_finished(made, "f")
+    books._run_one(made.parent / "02_short.ipynb", {books.FIGURES: str(made.parent)}, made, "f")
+    assert books._is_finished(made, "f")
 
 
 def test_a_page_depends_on_the_pictures_of_a_folder(tmp_path):

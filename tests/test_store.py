@@ -217,6 +217,81 @@ def test_damaged_files_are_not_imported(store):
 
 
 @pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("content", ["null", "{}", "[]", '""', '{"run.json": 3}', "no json"])
+def test_odd_checksums_are_damage(content, store, trainings):
+    finished()
+    (store / run_id_of_tiny() / st.CHECKSUMS).write_text(content)
+    with pytest.warns(UserWarning, match="set aside"):
+        finished()
+    assert len(trainings) == 2
+
+
+def run_id_of_tiny():
+    return Store().id(TINY)
+
+
+@pytest.mark.usefixtures("store")
+def test_an_entry_that_is_a_file_is_damage(store, trainings):
+    store.mkdir()
+    (store / run_id_of_tiny()).write_text("no folder")
+    with pytest.warns(UserWarning, match="set aside"):
+        finished()
+    (store / f"{run_id_of_tiny()}.damaged").unlink()
+    assert Store().holds(TINY)
+    assert len(trainings) == 1
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("lost", [False, True])
+def test_weights_that_are_none_are_damage_whatever_the_checksums_say(lost, store, trainings):
+    finished()
+    entry = store / run_id_of_tiny()
+    (entry / st.WEIGHTS).write_text("no weights")
+    if lost:
+        (entry / st.WEIGHTS).unlink()
+    st._write_checksums(entry)
+    with pytest.warns(UserWarning, match=r"model\.safetensors damaged; set aside"):
+        finished()
+    assert len(trainings) == 2
+
+
+@pytest.mark.usefixtures("store")
+def test_stray_files_are_not_published(store, trainings, recwarn):
+    unfinished = store / f"{run_id_of_tiny()}.unfinished"
+    (unfinished / "checkpoint.pt").mkdir(parents=True)
+    (unfinished / st.WEIGHTS).mkdir()
+    (unfinished / "stray").write_text("?")
+    finished()
+    names = {path.name for path in (store / run_id_of_tiny()).iterdir()}
+    assert names == {st.RECORD, st.WEIGHTS, st.HISTORY, st.LENGTHS, st.CHECKSUMS}
+    assert any("checkpoint.pt is damaged" in str(warning.message) for warning in recwarn)
+
+
+@pytest.mark.usefixtures("store")
+def test_a_file_in_place_of_the_unfinished_folder(store, trainings):
+    store.mkdir()
+    (store / f"{run_id_of_tiny()}.unfinished").write_text("no folder")
+    finished()
+    assert Store().holds(TINY)
+
+
+def test_seconds_of_interrupted_trainings_add_up(store, interrupt_at):
+    interrupt_at(5)
+    with pytest.raises(KeyboardInterrupt):
+        finished()
+    (unfinished,) = store.glob("*.unfinished")
+    written = (unfinished / st.RECORD).stat().st_mtime
+    os.utime(unfinished / "checkpoint.pt", (written + 1000, written + 1000))
+    interrupt_at(2)
+    with pytest.raises(KeyboardInterrupt):
+        finished()
+    assert json.loads((unfinished / st.RECORD).read_text())["seconds"] == pytest.approx(1000, 1e-3)
+    os.utime(unfinished / "checkpoint.pt", (written, written))  # no later than the record
+    finished()
+    assert 1000 < Store().origins([TINY])["seconds"].item() < 1100
+
+
+@pytest.mark.usefixtures("store")
 def test_origins_are_a_row_a_run():
     finished()
     table = Store().origins([TINY])

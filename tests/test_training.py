@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -221,6 +222,76 @@ def test_the_checkpoint_of_another_run_is_refused(tmp_path):
         run_to_end(other, checkpoint=tmp_path / "c.pt")
 
 
+def damage_state(change):
+    """Rewrite a checkpoint with its state changed."""
+
+    def damage(path):
+        state = torch.load(path, weights_only=True)
+        torch.save(change(state), path)
+
+    return damage
+
+
+def flip(path):
+    """Change a byte of the recorded lengths, which leaves the file's structure alone."""
+    content = bytearray(path.read_bytes())
+    lengths = torch.load(path, weights_only=True)["lengths"]
+    content[content.index(lengths.numpy().tobytes())] ^= 0x40
+    path.write_bytes(content)
+
+
+def a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("executed",)
+
+
+DAMAGES = {
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:1000]),
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("no checkpoint"),
+    "a pickle": lambda path: path.write_bytes(pickle.dumps(Evil())),
+    "a folder": a_folder,
+    "a flipped byte": flip,
+    "a list": damage_state(lambda state: [state]),
+    "no run": damage_state(lambda state: state | {"run": None}),
+    "no lengths": damage_state(lambda state: {k: v for k, v in state.items() if k != "lengths"}),
+    "no history": damage_state(lambda state: state | {"history": []}),
+    "no optimizer": damage_state(lambda state: {k: v for k, v in state.items() if k[:3] != "opt"}),
+    "other shapes": damage_state(lambda state: state | {"lengths": torch.zeros(2, 2)}),
+    "no generator": damage_state(lambda state: state | {"crops": torch.zeros(3)}),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_damaged_checkpoint_is_set_aside_and_the_run_starts_anew(kind, tmp_path, capfd):
+    undisturbed, history = run_to_end(checkpoint=tmp_path / "c.pt")
+    DAMAGES[kind](tmp_path / "c.pt")
+    with pytest.warns(UserWarning, match=r"c\.pt is damaged .* set aside as c\.pt\.damaged"):
+        again, whole = run_to_end(checkpoint=tmp_path / "c.pt")
+    assert torch.equal(weights(again), weights(undisturbed))
+    assert whole.equals(history)
+    assert (tmp_path / "c.pt").is_file()
+    assert (tmp_path / "c.pt.damaged").exists()
+    assert "executed" not in capfd.readouterr().out
+
+
+def test_a_full_disk_is_reported_with_the_file(tmp_path):
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"c\.pt"):
+            run_to_end(checkpoint=tmp_path / "c.pt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
+
+
 def test_description_leaves_out_what_the_loss_does_not_use():
     assert "gv_weight" not in Run(loss="l2").description()
     assert "tv_weight" not in Run(loss="l2+gv").description()
@@ -233,6 +304,15 @@ def test_description_leaves_out_what_the_loss_does_not_use():
     ("changes", "message"),
     [
         ({"scale": 5}, "unknown scale 5; known: 2, 3, 4"),
+        ({"seed": 2**70}, f"whole numbers from 0 to {2**63 - 1} are"),
+        ({"steps": 10**30}, "whole numbers from 3 to 100000000 are"),
+        ({"start_steps": 10**30}, "start_steps .* from 0 to 100000000 are"),
+        ({"batch_size": 10**12}, "batch_size .* from 1 to 100000 are"),
+        ({"crop_size": 10**6}, "crop_size .* from 1 to 10000 are"),
+        ({"learning_rate": 10**400}, "finite numbers above 0 are"),
+        ({"learning_rate": None}, "learning_rate None is not allowed"),
+        ({"train_set": 3}, "train_set 3 is not allowed; text is"),
+        ({"loss": None}, "loss None is not allowed; text is"),
         ({"model": "srcnn"}, "unknown model 'srcnn'; known"),
         ({"model": "bicubic"}, "nothing to train; known: vdsr, edsr, espcn"),
         ({"loss": "l2+gvv"}, r"unknown loss 'l2\+gvv'; known: l2, l1"),
@@ -251,23 +331,22 @@ def test_description_leaves_out_what_the_loss_does_not_use():
         ),
         ({"crop_size": 8, "padding": "valid", "loss": "l2+gv"}, "patch_size 8 .*allowed: 2 to 6"),
         ({"patch_size": 1, "loss": "l2+gv"}, "patch_size 1 does not fit"),
-        ({"seed": 0.5}, r"seed 0\.5 is not allowed; whole numbers from 0 on"),
-        ({"steps": "10"}, "steps '10' is not allowed; whole numbers from 3 on"),
+        ({"seed": 0.5}, r"seed 0\.5 is not allowed; whole numbers from 0 to"),
+        ({"steps": "10"}, "steps '10' is not allowed; whole numbers from 3 to"),
         ({"learning_rate": math.inf}, "learning_rate inf is not allowed"),
-        ({"steps": 0}, "steps 0 is not allowed; whole numbers from 3 on"),
+        ({"steps": 0}, "steps 0 is not allowed; whole numbers from 3 to"),
         ({"batch_size": 0}, "batch_size 0 is not allowed"),
         ({"learning_rate": math.nan}, "learning_rate nan is not allowed"),
         ({"gv_weight": -1.0}, r"gv_weight -1\.0 is not allowed"),
         ({"seed": -1}, "seed -1 is not allowed"),
         ({"start_steps": -1}, "start_steps -1 is not allowed"),
-        ({"crop_size": 0}, "crop_size 0 is not allowed; whole numbers from 1 on"),
+        ({"crop_size": 0}, "crop_size 0 is not allowed; whole numbers from 1 to"),
         ({"patch_size": -1}, "patch_size -1 is not allowed"),
         ({"seed": True}, "seed True is not allowed"),
         ({"scale": 2.0}, r"scale 2\.0 is not allowed; whole numbers"),
         ({"learning_rate": "0.1"}, r"learning_rate '0\.1' is not allowed; finite numbers above 0"),
-        ({"learning_rate": None}, "learning_rate None is not allowed"),
         ({"start_learning_rate": 0.0}, r"start_learning_rate 0\.0 is not allowed"),
-        ({"start_steps": 2}, "steps 2 is not allowed; whole numbers from 3 on"),
+        ({"start_steps": 2}, "steps 2 is not allowed; whole numbers from 3 to"),
     ],
 )
 def test_a_run_that_cannot_be_is_refused(changes, message):

@@ -58,7 +58,9 @@ def fetch(name: str) -> Path:
         path = _download(archive["url"], archive["checksum"])
         _unpack(path, entry["inside"], entry["count"], targets[0])
     except (requests.RequestException, OSError, ValueError, tarfile.TarError) as error:
-        raise ValueError(f"{name} from {archive['url']}: {error}; {by_hand}") from error
+        offline = isinstance(error, requests.ConnectionError)
+        reason = "the server can't be reached" if offline else error
+        raise ValueError(f"{name} from {archive['url']}: {reason}; {by_hand}") from error
     return targets[0]
 
 

@@ -231,7 +231,10 @@ def _find_folder(folder: Path) -> Path:
 
     Raises ValueError if there is no such folder.
     """
-    folder = folder.expanduser()
+    try:
+        folder = folder.expanduser()
+    except RuntimeError as error:  # ~nobody
+        raise ValueError(f"{folder}: no such folder ({error})") from error
     for candidate in (folder, project_folder() / folder):
         if candidate.is_dir():
             return candidate

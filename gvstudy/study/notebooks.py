@@ -182,26 +182,34 @@ def _run_one(notebook: Path, parameters: dict[str, Any], page: Path, fingerprint
             f"{notebook.stem}: its kernel was killed, perhaps for lack of memory"
         ) from error
     failed.unlink()
-    drawn: list[str] = []
-    if FIGURES in parameters:
-        number = notebook.name.partition("_")[0]
-        drawn = sorted(map(str, Path(parameters[FIGURES]).glob(f"{number}_*")))
-    executed.metadata["gvstudy"] = {"fingerprint": fingerprint, "figures": drawn}
-    with replacing(copy) as temporary:
-        nbformat.write(executed, temporary)
     html, _ = HTMLExporter().from_notebook_node(executed)
     with replacing(page) as temporary:
         temporary.write_text(html, encoding="utf-8")
+    drawn: list[Path] = []
+    if FIGURES in parameters:
+        number = notebook.name.partition("_")[0]
+        drawn = sorted(Path(parameters[FIGURES]).glob(f"{number}_*"))
+    figures = {str(path): _checksum(path) for path in drawn}
+    record = {"fingerprint": fingerprint, "page": _checksum(page), "figures": figures}
+    executed.metadata["gvstudy"] = record
+    with replacing(copy) as temporary:
+        nbformat.write(executed, temporary)
 
 
 def _is_finished(page: Path, fingerprint: str) -> bool:
-    """Whether a page of this fingerprint exists, and the figures that were drawn with it."""
-    copy = page.with_suffix(".ipynb")
-    if not (page.is_file() and copy.is_file()):  # the page is written last
+    """Whether a page of this fingerprint and its figures are what was written."""
+    try:  # the copy is written last, and knows the others
+        copy = nbformat.read(page.with_suffix(".ipynb"), as_version=4)
+        record = copy.metadata["gvstudy"]
+        files = {str(page): record["page"]} | record["figures"]
+        whole = all(_checksum(Path(path)) == known for path, known in files.items())
+        return whole and record["fingerprint"] == fingerprint
+    except Exception:  # missing or damaged: nbformat has no common type for that
         return False
-    record = nbformat.read(copy, as_version=4).metadata.get("gvstudy", {})
-    complete = all(Path(figure).is_file() for figure in record.get("figures", ()))
-    return record.get("fingerprint") == fingerprint and complete
+
+
+def _checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _fingerprint(notebook: Path, parameters: Mapping[str, Any]) -> str:

@@ -19,14 +19,15 @@ import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from gvstudy.config import Run, distinct
 from gvstudy.data.sets import ImageSet, load_set
 from gvstudy.evaluation import METRICS, evaluate
-from gvstudy.paths import replacing, runs_folder
+from gvstudy.paths import remove, replacing, runs_folder
 from gvstudy.study.provenance import provenance, revision
 from gvstudy.training import DivergedError, initial_model, train
 
@@ -35,6 +36,7 @@ EVALUATION_VERSION = 1  # raise it when a change of the code changes what is mea
 POLL = 2.0  # seconds between two looks at runs that other processes are working on
 CHECKSUMS = "checksums.json"  # SHA-256 of a run's other files, written last
 RECORD, WEIGHTS, HISTORY, LENGTHS = "run.json", "model.safetensors", "history.csv", "lengths.csv"
+RUN = "run"  # the key of a run's description, in its record and in the weights' metadata
 
 
 @dataclass(frozen=True)
@@ -195,15 +197,18 @@ class Store:
         if _is_whole(entry):
             return
         unfinished = entry.with_suffix(".unfinished")
-        record: dict[str, Any] = {"run": run.description()}
+        checkpoint = unfinished / "checkpoint.pt"
+        record: dict[str, Any] = {"run": run.description(), "seconds": _seconds_so_far(checkpoint)}
         try:
+            if unfinished.is_file():
+                unfinished.unlink()
             unfinished.mkdir(parents=True, exist_ok=True)
-            (unfinished / RECORD).write_text(json.dumps(record["run"], indent=2))
+            _keep_only(unfinished, [checkpoint.name])
+            (unfinished / RECORD).write_text(json.dumps(record, indent=2))
         except OSError as error:
             raise self._unwritable(error) from error
         revision()  # of the code that is imported now, not of what the folder holds at the end
-        started = time.monotonic()
-        checkpoint = unfinished / "checkpoint.pt"
+        started = time.monotonic() - record.pop("seconds")
         try:
             start = self.train_or_load(run.start, progress=progress).model if run.start else None
             partner = self.lengths(run.partner, progress=progress) if run.partner else None
@@ -219,11 +224,14 @@ class Store:
             record["diverged"] = str(error)
         else:
             weights = {key: value.cpu().contiguous() for key, value in model.state_dict().items()}
-            save_file(weights, unfinished / WEIGHTS)
-            history.to_csv(unfinished / HISTORY, index=False)
+            with replacing(unfinished / WEIGHTS) as temporary:
+                temporary.write_bytes(save(weights, {RUN: json.dumps(record[RUN])}))
+            with replacing(unfinished / HISTORY) as temporary:
+                history.to_csv(temporary, index=False)
         record["trained"] = provenance(time.monotonic() - started)
-        (unfinished / RECORD).write_text(json.dumps(record, indent=2))
-        checkpoint.unlink(missing_ok=True)
+        with replacing(unfinished / RECORD) as temporary:
+            temporary.write_text(json.dumps(record, indent=2))
+        _keep_only(unfinished, [RECORD, WEIGHTS, HISTORY, LENGTHS])
         _write_checksums(unfinished)
         unfinished.rename(entry)
 
@@ -251,6 +259,20 @@ class Store:
 
 def _record(entry: Path) -> dict[str, Any]:
     return json.loads((entry / RECORD).read_text())
+
+
+def description_of(weights: Path) -> dict[str, Any]:
+    """The description of the run that a file of weights is from; empty where nothing tells.
+
+    It is in the file's metadata, and in the `run.json` beside a store's file.
+    """
+    with safe_open(weights, "pt") as file:
+        metadata = file.metadata() or {}
+    if RUN in metadata:
+        return json.loads(metadata[RUN])
+    if weights.name == WEIGHTS and (weights.parent / RECORD).is_file():
+        return _record(weights.parent)[RUN]
+    return {}
 
 
 def _describe_steps(entry: Path) -> dict[str, float]:
@@ -295,7 +317,7 @@ def _is_whole(entry: Path) -> bool:
 
     A damaged one is set aside as NAME.damaged, with a warning, so that it is computed again.
     """
-    if not entry.is_dir():
+    if not entry.exists():
         return False
     damaged = _damaged_files(entry)
     if not damaged:
@@ -306,7 +328,7 @@ def _is_whole(entry: Path) -> bool:
 
 def _set_aside(entry: Path, reason: str) -> None:
     aside = entry.with_suffix(".damaged")
-    shutil.rmtree(aside, ignore_errors=True)
+    remove(aside)
     entry.rename(aside)
     warnings.warn(f"{entry}: {reason}; set aside as {aside.name}", stacklevel=3)
 
@@ -315,9 +337,39 @@ def _damaged_files(folder: Path) -> list[str]:
     """The files of a run that are missing or not what was written."""
     try:
         expected = _checksums(folder)
-    except (OSError, ValueError):
+        damaged = [name for name, known in expected.items() if _checksum(folder / name) != known]
+    except (OSError, ValueError, AttributeError):  # no folder, no JSON, no table
         return [CHECKSUMS]
-    return [name for name, known in expected.items() if _checksum(folder / name) != known]
+    if damaged:
+        return damaged
+    if RECORD not in expected:
+        return [RECORD]
+    if "diverged" in _record(folder):
+        return []
+    try:
+        with safe_open(folder / WEIGHTS, "pt"):
+            return []
+    except (OSError, SafetensorError):
+        return [WEIGHTS]
+
+
+def _seconds_so_far(checkpoint: Path) -> float:
+    """What the interrupted trainings of a run took, from each one's start to its last checkpoint.
+
+    `RECORD` is written when a training starts, and holds the seconds of those before it.
+    """
+    record = checkpoint.with_name(RECORD)
+    try:
+        latest = checkpoint.stat().st_mtime - record.stat().st_mtime
+        return float(json.loads(record.read_text())["seconds"]) + max(0.0, latest)
+    except (OSError, ValueError, TypeError, KeyError):
+        return 0.0
+
+
+def _keep_only(folder: Path, names: Sequence[str]) -> None:
+    for path in folder.iterdir():
+        if path.name not in names:
+            remove(path)
 
 
 def _checksums(folder: Path) -> dict[str, str]:
