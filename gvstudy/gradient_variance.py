@@ -101,8 +101,7 @@ class GradientVarianceLoss(nn.Module):
 
     Images are (N, C, H, W) with C = 1 or 3; the arguments are those of the function. The range of
     HR is checked in every batch on the CPU, elsewhere in the first only, because a GPU has to stop
-    for it. Raises ValueError for
-    bad options at once, and for bad images when it is called.
+    for it. Raises ValueError for bad options at once, and for bad images when it is called.
     """
 
     def __init__(
