@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from gvstudy import Run
 from gvstudy.cli import main
-from gvstudy.images import read
+from gvstudy.data.sets import load_images
+from gvstudy.images import read, write
 from gvstudy.study import store as stores
 from gvstudy.study.grids import GRIDS, GV_PAIR
 from gvstudy.study.store import Store
@@ -358,3 +359,17 @@ def test_a_grid_s_first_seeds(store):
 def test_a_grid_that_cannot_be_is_refused(store, arguments, message):
     refused(gvstudy("grid", *arguments), message)
     assert not store.exists()
+
+
+def test_the_command_runs_as_a_module_in_a_folder_with_spaces(tmp_path):
+    """As on Windows, where no script may be on the path."""
+    folder = tmp_path / "my pictures"
+    write(folder / "cat one.png", load_images("builtin-valid")["chelsea"])
+    command = [sys.executable, "-m", "gvstudy", "evaluate", "--data", f"folder:{folder}"]
+    out = folder / "rows of mine.csv"
+    done = subprocess.run([*command, "--csv", str(out)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert list(pd.read_csv(out)["image"]) == ["cat one"]
+    wrong = subprocess.run([*command, "--scale", "5"], capture_output=True, text=True)
+    assert wrong.returncode == 2
+    assert "Usage: python -m gvstudy evaluate" in wrong.stderr

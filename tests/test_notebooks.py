@@ -8,6 +8,7 @@ import pandas as pd
 import papermill
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 from click.testing import CliRunner
 
 from gvstudy import load_images
@@ -315,6 +316,40 @@ def test_a_notebook_that_stops_is_reported_in_one_line(tmp_path):
     assert "Traceback" not in result.output
     assert not list(tmp_path.glob("*.html"))
     assert len(list(tmp_path.glob("*.failed.ipynb"))) == 1
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_pages_show_formulas_and_figures_without_a_network(path):
+    notebook = read(path)
+    page = BeautifulSoup(books._offline_page(notebook), "html.parser")
+    assert not page.find_all(["script", "link", "iframe"])
+    assert not [tag for tag in page.find_all(src=True) if not tag["src"].startswith("data:")]
+    assert not re.findall(r"@import|url\(\s*[\"']?(?:https?:)?//", str(page.find_all("style")))
+    drawn = [
+        output
+        for cell in notebook.cells
+        for output in cell.get("outputs", ())
+        if "image/png" in output.get("data", {})
+    ]
+    assert len(page.find_all("img", src=re.compile("^data:image/png"))) >= len(drawn)
+    prose = "".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert bool(page.find_all("math")) == ("$" in re.sub(r"(`+).+?\1", "", prose, flags=re.DOTALL))
+    shown = [block.get_text() for block in page.select(".jp-RenderedMarkdown")]
+    assert not re.search(r"\$[^$\n]+\$", "".join(shown))
+
+
+def test_formulas_in_code_and_outside_of_notation_stay_as_they_are():
+    text = r"$a < b$, $\nosuch$ & `$code$`" + "\n\n$$\nx^2\n$$"
+    cells = [nbformat.v4.new_markdown_cell(text)]
+    page = BeautifulSoup(
+        books._offline_page(nbformat.v4.new_notebook(cells=cells)), "html.parser"
+    ).select_one(".jp-RenderedMarkdown")
+    inline, block = page.find_all("math")
+    assert inline.get("display") != "block"
+    assert block["display"] == "block"
+    assert inline.mo.string == "<"
+    assert r"$\nosuch$ &" in page.get_text()
+    assert page.code.string == "$code$"
 
 
 def test_changed_parameters_have_a_folder_of_their_own():

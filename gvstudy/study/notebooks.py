@@ -5,12 +5,16 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import papermill
 import yaml
+from bs4 import BeautifulSoup, NavigableString
+from docutils.utils.math import MathError
+from docutils.utils.math.latex2mathml import tex2mathml
 from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
@@ -22,6 +26,8 @@ from gvstudy.paths import project_folder, replacing
 from gvstudy.validation import check_choice
 
 FIGURES = "figures_folder"  # the parameter that holds the folder for a notebook's figures
+
+_FORMULA = re.compile(r"\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+)\$", re.DOTALL)
 
 
 def _to_bool(text: str) -> bool:
@@ -182,9 +188,8 @@ def _run_one(notebook: Path, parameters: dict[str, Any], page: Path, fingerprint
             f"{notebook.stem}: its kernel was killed, perhaps for lack of memory"
         ) from error
     failed.unlink()
-    html, _ = HTMLExporter().from_notebook_node(executed)
     with replacing(page) as temporary:
-        temporary.write_text(html, encoding="utf-8")
+        temporary.write_text(_offline_page(executed), encoding="utf-8")
     drawn: list[Path] = []
     if FIGURES in parameters:
         number = notebook.name.partition("_")[0]
@@ -194,6 +199,44 @@ def _run_one(notebook: Path, parameters: dict[str, Any], page: Path, fingerprint
     executed.metadata["gvstudy"] = record
     with replacing(copy) as temporary:
         nbformat.write(executed, temporary)
+
+
+def _offline_page(notebook: nbformat.NotebookNode) -> str:
+    """Return a notebook as one page of HTML that a browser shows without a network.
+
+    Formulas become MathML. The scripts that would be fetched (MathJax, RequireJS, Mermaid and the
+    widgets' manager) are left out: figures and tables need none of them.
+    """
+    html, _ = HTMLExporter().from_notebook_node(notebook)
+    page = BeautifulSoup(html, "html.parser")
+    for script in page.find_all("script"):
+        if script.get("type") != "application/vnd.jupyter.widget-state+json":
+            script.decompose()
+    for block in page.select(".jp-RenderedMarkdown"):
+        for text in block.find_all(string=_FORMULA):
+            if not text.find_parents(["code", "pre"]):
+                text.replace_with(BeautifulSoup(_with_mathml(text), "html.parser"))
+    return str(page)
+
+
+def _with_mathml(text: NavigableString) -> str:
+    """Return the HTML of a text with its TeX formulas, $...$ or $$...$$, as MathML.
+
+    A formula that can't be converted stays as it is written.
+    """
+
+    def convert(found: re.Match[str]) -> str:
+        block = found["block"] is not None
+        try:
+            return tex2mathml((found["block"] or found["inline"]).strip(), as_block=block)
+        except MathError:
+            return escape(found[0], quote=False)
+
+    parts, end = [], 0
+    for found in _FORMULA.finditer(text):
+        parts += [escape(text[end : found.start()], quote=False), convert(found)]
+        end = found.end()
+    return "".join([*parts, escape(text[end:], quote=False)])
 
 
 def _is_finished(page: Path, fingerprint: str) -> bool:
