@@ -200,6 +200,19 @@ def test_the_best_constants_are_those_of_the_trials():
     assert mean.loc[list(grids.BEST_CONSTANT)].idxmax(axis=1).to_dict() == grids.BEST_CONSTANT
 
 
+def test_the_seeds_of_the_constants_are_complete_and_on_one_type_of_machine():
+    """Rows come in parts, but a seed comes as a whole."""
+    rows = reference.load("constants", ["constants"])
+    expected = runs_of(["constants"], "reduced")
+    variants = Counter(run.seed for run in expected)
+    runs = rows.drop_duplicates("run")
+    assert runs["seed"].value_counts().to_dict() == {s: variants[s] for s in set(runs["seed"])}
+    assert (runs.groupby("seed")["device"].nunique() == 1).all()
+    assert set(runs["precision"]) == {"float32"}
+    assert not runs["revision"].str.contains("dirty").any()
+    assert (rows.groupby("run")["set"].nunique() == 2).all()
+
+
 def test_the_controls_of_lengths_do_what_their_names_say():
     plain = [run for run in grids.lengths("quick") if run.recipe == "official"]
     runs = {(run.loss, run.lengths_from): run for run in plain}
