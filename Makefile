@@ -3,9 +3,11 @@
 # make test    all tests, and every notebook against its committed outputs
 # make site    the notebooks as pages
 # Each command installs what it needs into .venv. To choose a Python: make study PYTHON=python3.12
+# PyTorch's build is TORCH=cpu, or TORCH=cuda where nvidia-smi shows a card.
 
 PYTHON ?= python3
 PROFILE ?= quick
+TORCH ?= $(if $(shell nvidia-smi -L 2>/dev/null),cuda,cpu)
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
@@ -63,5 +65,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
 		{ echo "gvstudy needs Python 3.11 or newer: make ... PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv .venv
+	@$(BIN)/python install_torch.py $(TORCH)
 	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[notebooks,site,test]"
 	touch $@
