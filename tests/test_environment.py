@@ -1,5 +1,6 @@
 """constraints.txt, environment.yml and pyproject.toml agree; commands and citation are right."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -53,3 +54,17 @@ def test_the_citation_names_the_paper():
 def test_ci_runs_the_readme_s_test_command():
     assert "make test" in (ROOT / "README.md").read_text()
     assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_workflow_runs_what_ci_runs_on_three_pythons():
+    text = (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
+    job = yaml.safe_load(text)["jobs"]["test"]
+    (command,) = [step["run"] for step in job["steps"] if "run" in step]
+    assert command.startswith((ROOT / ".ci" / "run").read_text().splitlines()[-1])
+    assert len(job["strategy"]["matrix"]["python"]) == 3
+
+
+def test_the_development_container_installs_by_make():
+    path = ROOT / ".devcontainer" / "devcontainer.json"
+    target = json.loads(path.read_text(encoding="utf-8"))["postCreateCommand"].split()[1]
+    assert "INSTALLED := " + target in (ROOT / "Makefile").read_text(encoding="utf-8")
