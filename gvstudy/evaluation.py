@@ -92,12 +92,7 @@ def measure(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
     any value of SR isn't finite, every metric is NaN. Raises ValueError if HR is not a picture or
     is too small.
     """
-    check_picture(hr)
-    if min(hr.shape[-2:]) < SMALLEST_SIDE:
-        raise ValueError(
-            f"HR of {hr.shape[-2]}x{hr.shape[-1]} pixels is too small to measure; "
-            f"both sides need at least {SMALLEST_SIDE}"
-        )
+    check_measurable(hr)
     if not sr.isfinite().all():
         return dict.fromkeys(METRICS, float("nan"))
     real, saved = to_float(hr), as_saved(sr)
@@ -112,21 +107,33 @@ def measure(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
     }
 
 
+def check_measurable(hr: Tensor) -> None:
+    """Raise ValueError unless HR is a picture, uint8 (C, H, W), large enough to be measured."""
+    check_picture(hr)
+    if min(hr.shape[-2:]) < SMALLEST_SIDE:
+        raise ValueError(
+            f"HR of {hr.shape[-2]}x{hr.shape[-1]} pixels is too small to measure; "
+            f"both sides need at least {SMALLEST_SIDE}"
+        )
+
+
 def evaluate(
     model: nn.Module,
     pictures: Mapping[str, Tensor],
     scale: int,
     *,
     downsample: str = "bicubic",
+    measured: Callable[[Tensor, Tensor, int], dict[str, float]] = measure,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """Measure a model on pictures: one row per image, with `image`, `scale` and the `METRICS`.
+    """Measure a model on pictures: one row per image, with `image`, `scale` and the metrics.
 
     Args:
         model: LR (1, 3, h, w) to SR (1, 3, s*h, s*w), values in [0, 1].
         pictures: HR pictures by name, uint8 (C, H, W); cropped to a multiple of `scale`.
         scale: 2, 3 or 4.
         downsample: the kernel that makes the 8-bit LR image.
+        measured: what is measured: `measure`, or `gvstudy.perceptual.measure_perceptual`.
         progress: show a progress bar.
 
     Raises ValueError for an unknown scale, and for pictures that `measure` refuses.
@@ -137,7 +144,7 @@ def evaluate(
         check_picture(picture)
         hr = crop_to_multiple(picture, scale)
         sr = super_resolve(model, make_lr(hr, scale, downsample))
-        rows.append({"image": name, "scale": scale, **measure(sr, hr, scale)})
+        rows.append({"image": name, "scale": scale, **measured(sr, hr, scale)})
     return pd.DataFrame(rows)
 
 
