@@ -237,6 +237,7 @@ def study(
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path),
               help="The folder for the results: runs.csv, rows.csv.gz and the weights "
                    "that figures show.")  # fmt: skip
+@click.option("--perceptual", is_flag=True, help="Measure the perceptual metrics as well.")
 @click.option("--add", is_flag=True, help="Keep the other runs that this folder holds.")
 def grid(
     names: tuple[str, ...],
@@ -246,6 +247,7 @@ def grid(
     workers: int | None,
     scheduler: str | None,
     out: Path | None,
+    perceptual: bool,
     add: bool,
 ) -> None:
     """Train and measure the runs of tables and controls; those that are finished are skipped.
@@ -257,6 +259,11 @@ def grid(
         raise ValueError("use either --workers or --scheduler, not both")
     if out:
         _check_writable(out / reference.RUNS, overwrite=True)
+    if perceptual:
+        try:
+            import torchmetrics  # noqa: F401
+        except ImportError as error:
+            raise ValueError(f"{error}; install gvstudy[perceptual]") from error
     sets = sets or test_sets(size)
     store = Store()
     if workers or scheduler:
@@ -266,8 +273,9 @@ def grid(
             raise ValueError(f"{error}; install gvstudy[cluster]") from error
         cluster.compute(store, list(runs), sets, scheduler=scheduler or "", workers=workers or 0)
     rows = store.results(list(runs), sets)
+    looks = store.results(list(runs), sets, perceptual=True) if perceptual else None
     if out:
-        reference.save(out, store, runs, rows, add=add)
+        reference.save(out, store, runs, rows, looks, add=add)
     click.echo(f"{rows['run'].nunique()} runs, {len(rows)} rows{f' in {out}' if out else ''}")
 
 

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from gvstudy import Run
+from gvstudy.evaluation import METRICS
 from gvstudy.paths import package_data
+from gvstudy.perceptual import PERCEPTUAL_METRICS
 from gvstudy.study import grids, reference
 from gvstudy.study.grids import GRIDS, runs_of
 from gvstudy.study.store import Store
@@ -76,6 +78,22 @@ def test_results_that_are_saved_in_parts_are_those_saved_at_once(saved, measured
         assert parts[once.columns].equals(once)
     reference.save(folder, store, {TINY: "pair"}, saved[saved["run"] == store.id(TINY)])
     assert len(pd.read_csv(folder / reference.RUNS)) == 1, "without add, the folder is replaced"
+
+
+def test_perceptual_results_are_a_file_of_their_own(saved, measured, tmp_path):
+    store, _ = measured
+    with pytest.raises(ValueError, match="the results 'tiny' have no perceptual metrics"):
+        reference.load("tiny", perceptual=True)
+    looks = store.results(list(PAIR), ["builtin-valid"], perceptual=True, progress=False)
+    folder = tmp_path / "reference" / "tiny"
+    before = (folder / reference.ROWS).read_bytes()
+    reference.save(folder, store, PAIR, saved, looks)
+    assert (folder / reference.ROWS).read_bytes() == before
+    rows = reference.load("tiny", ["pair"], perceptual=True).sort_values(["run", "image"])
+    expected = looks.sort_values(["run", "image"])
+    for metric in PERCEPTUAL_METRICS:
+        assert rows[metric].to_list() == pytest.approx(expected[metric].to_list(), nan_ok=True)
+    assert not set(METRICS) & set(rows)
 
 
 @pytest.mark.usefixtures("saved")

@@ -16,11 +16,12 @@ from gvstudy.config import Run
 from gvstudy.evaluation import METRICS
 from gvstudy.models import build_model
 from gvstudy.paths import package_data, replacing
+from gvstudy.perceptual import PERCEPTUAL_METRICS
 from gvstudy.study.grids import GRID_SIZES, keeps_weights, runs_of, test_sets
 from gvstudy.study.store import Store
 from gvstudy.validation import check_choice
 
-RUNS, ROWS = "runs.csv", "rows.csv.gz"
+RUNS, ROWS, PERCEPTUAL = "runs.csv", "rows.csv.gz", "perceptual.csv.gz"
 FRESH = "fresh:"  # begins the name of results that are computed here
 _KEYS = ["run", "set", "image"]
 
@@ -30,6 +31,7 @@ def save(
     store: Store,
     runs: Mapping[Run, str],
     rows: pd.DataFrame,
+    perceptual: pd.DataFrame | None = None,
     *,
     add: bool = False,
 ) -> None:
@@ -37,27 +39,26 @@ def save(
 
     Args:
         folder: receives `runs.csv` (a row a run: its id, description, origin and grids),
-            `rows.csv.gz` (a row an image: the metrics) and `ID.safetensors` in half precision for
-            each run that `keeps_weights` names, unless it diverged.
+            `rows.csv.gz` (a row an image: the metrics), `perceptual.csv.gz` likewise, and
+            `ID.safetensors` in half precision for each run that `keeps_weights` names, unless it
+            diverged.
         store: where the runs are finished.
         runs: the runs, each with the names of its grids, as `runs_of` gives them.
         rows: the results of these runs, as `Store.results` gives them.
+        perceptual: their perceptual results, if they were measured.
         add: keep the other runs that the folder holds, so that results can be computed in parts.
     """
     described = rows.drop(columns=["set", "image", *METRICS]).drop_duplicates("run")
     origins = _origins(store, runs)
     table = described.merge(origins, on="run", validate="one_to_one")
-    rows = rows[[*_KEYS, *METRICS]]
     if add and (folder / RUNS).is_file():
-        old, old_rows = _read(folder)
+        old = pd.read_csv(folder / RUNS)
         table = pd.concat([old[~old["run"].isin(table["run"])], table])
-        rows = pd.concat([old_rows[~old_rows["run"].isin(rows["run"])], rows])
-    table = table.sort_values("run")
     with replacing(folder / RUNS) as temporary:
-        table.to_csv(temporary, index=False)
-    measured = rows.sort_values(_KEYS).to_csv(index=False).encode()
-    with replacing(folder / ROWS) as temporary:
-        temporary.write_bytes(gzip.compress(measured, mtime=0))  # equal rows make equal files
+        table.sort_values("run").to_csv(temporary, index=False)
+    _write_rows(folder / ROWS, rows[[*_KEYS, *METRICS]], add)
+    if perceptual is not None:
+        _write_rows(folder / PERCEPTUAL, perceptual[[*_KEYS, *PERCEPTUAL_METRICS]], add)
     diverged = set(rows.loc[rows["psnr_y"].isna(), "run"])
     for run_id in {store.id(run) for run in runs if keeps_weights(run)} - diverged:
         weights = {name: value.half() for name, value in store.load_weights(run_id).items()}
@@ -65,7 +66,9 @@ def save(
             safetensors.torch.save_file(weights, temporary)
 
 
-def load(name: str, grids: Sequence[str] = (), sets: Sequence[str] = ()) -> pd.DataFrame:
+def load(
+    name: str, grids: Sequence[str] = (), sets: Sequence[str] = (), *, perceptual: bool = False
+) -> pd.DataFrame:
     """Return saved or newly computed results, a row an image, with each run's origin and grids.
 
     Args:
@@ -73,15 +76,21 @@ def load(name: str, grids: Sequence[str] = (), sets: Sequence[str] = ()) -> pd.D
             for the named grids' runs in that size: those missing from the store are trained here.
         grids: return only the runs of these grids; by default, all reference results of the name.
         sets: measure newly trained runs on these, by default on `test_sets` of their size.
+        perceptual: return `PERCEPTUAL_METRICS` in place of `METRICS`.
 
-    Raises ValueError for an unknown name or grid.
+    Raises ValueError for an unknown name or grid, and for results without perceptual metrics.
     """
     reference = package_data("reference")
     saved = sorted(entry.name for entry in reference.iterdir() if (entry / RUNS).is_file())
     check_choice("results", name, [*saved, *(f"{FRESH}{size}" for size in GRID_SIZES)])
     if name.startswith(FRESH):
-        return _compute(name.removeprefix(FRESH), grids, sets)
-    runs, rows = _read(reference / name)
+        return _compute(name.removeprefix(FRESH), grids, sets, perceptual)
+    file = PERCEPTUAL if perceptual else ROWS
+    if not (reference / name / file).is_file():
+        raise ValueError(f"the results {name!r} have no perceptual metrics")
+    with (reference / name / RUNS).open("rb") as opened:
+        runs = pd.read_csv(opened)
+    rows = _read_rows(reference / name / file)
     if grids:
         of_run = runs["grids"].str.split()
         known = sorted(set(of_run.explode()))
@@ -129,18 +138,27 @@ def describe_results(results: pd.DataFrame) -> str:
     )
 
 
-def _read(folder: Traversable) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The runs of saved results, and their rows."""
-    with (folder / RUNS).open("rb") as file:
-        runs = pd.read_csv(file)
-    with (folder / ROWS).open("rb") as file:
-        return runs, pd.read_csv(file, compression="gzip", dtype={"image": str})
+def _read_rows(file: Traversable) -> pd.DataFrame:
+    with file.open("rb") as opened:
+        return pd.read_csv(opened, compression="gzip", dtype={"image": str})
 
 
-def _compute(size: str, grids: Sequence[str], sets: Sequence[str]) -> pd.DataFrame:
+def _write_rows(path: Path, rows: pd.DataFrame, add: bool) -> None:
+    """Write rows; with `add`, those of other runs stay."""
+    if add and path.is_file():
+        old = _read_rows(path)
+        rows = pd.concat([old[~old["run"].isin(rows["run"])], rows])
+    measured = rows.sort_values(_KEYS).to_csv(index=False).encode()
+    with replacing(path) as temporary:
+        temporary.write_bytes(gzip.compress(measured, mtime=0))  # equal rows make equal files
+
+
+def _compute(
+    size: str, grids: Sequence[str], sets: Sequence[str], perceptual: bool
+) -> pd.DataFrame:
     """Train and measure what is missing from the store; return results as `load` does."""
     store, runs = Store(), runs_of(grids, size)
-    rows = store.results(list(runs), sets or test_sets(size))
+    rows = store.results(list(runs), sets or test_sets(size), perceptual=perceptual)
     return rows.merge(_origins(store, runs), on="run", validate="many_to_one")
 
 

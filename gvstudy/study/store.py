@@ -26,13 +26,15 @@ from tqdm.auto import tqdm
 
 from gvstudy.config import Run, distinct
 from gvstudy.data.sets import ImageSet, load_set
-from gvstudy.evaluation import METRICS, evaluate
+from gvstudy.evaluation import METRICS, evaluate, measure
 from gvstudy.paths import remove, replacing, runs_folder
+from gvstudy.perceptual import PERCEPTUAL_METRICS, measure_perceptual
 from gvstudy.study.provenance import provenance, revision
 from gvstudy.training import DivergedError, initial_model, train
 
 TRAINING_VERSION = 3  # raise it when a change of the code changes what a run ends in
 EVALUATION_VERSION = 1  # raise it when a change of the code changes what is measured
+PERCEPTUAL_VERSION = 1  # the same of the perceptual metrics
 POLL = 2.0  # seconds between two looks at runs that other processes are working on
 CHECKSUMS = "checksums.json"  # SHA-256 of a run's other files, written last
 RECORD, WEIGHTS, HISTORY, LENGTHS = "run.json", "model.safetensors", "history.csv", "lengths.csv"
@@ -104,13 +106,18 @@ class Store:
         return pd.read_csv(entry / LENGTHS)
 
     def results(
-        self, runs: Iterable[Run], sets: Sequence[str], *, progress: bool = True
+        self,
+        runs: Iterable[Run],
+        sets: Sequence[str],
+        *,
+        perceptual: bool = False,
+        progress: bool = True,
     ) -> pd.DataFrame:
         """Rows by image of every run on every set; what isn't in the store is computed and kept.
 
-        A row has the run's id and description, `set`, `image` and the columns of `METRICS`, which
-        are NaN for a run that diverged. What another process is working on is left for later.
-        Raises ValueError for no runs or no sets.
+        A row has the run's id and description, `set`, `image` and the columns of `METRICS`, or of
+        `PERCEPTUAL_METRICS` with `perceptual`; they are NaN for a run that diverged. What another
+        process is working on is left for later. Raises ValueError for no runs or no sets.
         """
         waiting = distinct(runs)
         if not (waiting and sets):
@@ -123,7 +130,7 @@ class Store:
                 for run in waiting:
                     bar.set_postfix_str(run.label)
                     try:
-                        frames[run] = self._result_rows(run, tests)
+                        frames[run] = self._result_rows(run, tests, perceptual)
                     except Timeout:
                         busy.append(run)
                     else:
@@ -235,17 +242,18 @@ class Store:
         _write_checksums(unfinished)
         unfinished.rename(entry)
 
-    def _result_rows(self, run: Run, tests: Sequence[ImageSet]) -> pd.DataFrame:
+    def _result_rows(self, run: Run, tests: Sequence[ImageSet], perceptual: bool) -> pd.DataFrame:
         """The run's rows, computed where they aren't there; Timeout if another process is at it."""
         entry = self._entry(run)
-        files = {test.name: _rows_file(test) for test in tests}
+        files = {test.name: _rows_file(test, perceptual) for test in tests}
         if not (_is_whole(entry) and _checksums(entry).keys() >= set(files.values())):
             with self._lock(entry, timeout=0):
                 self._train(run, entry, progress=False)
                 for test in tests:
                     if files[test.name] not in _checksums(entry):
                         with replacing(entry / files[test.name]) as temporary:
-                            temporary.write_text(_measure_run(run, entry, test), encoding="utf-8")
+                            text = _measure_run(run, entry, test, perceptual)
+                            temporary.write_text(text, encoding="utf-8")
                         _write_checksums(entry)
         frames = [
             pd.read_csv(entry / file, dtype={"image": str}).assign(set=name)
@@ -254,7 +262,8 @@ class Store:
         described = {"run": entry.name} | run.description()
         rows = pd.concat(frames, ignore_index=True).drop(columns="scale")
         columns = pd.DataFrame([described]).loc[[0] * len(rows)].reset_index(drop=True)
-        return pd.concat([columns, rows[["set", "image", *METRICS]]], axis=1)
+        metrics = PERCEPTUAL_METRICS if perceptual else METRICS
+        return pd.concat([columns, rows[["set", "image", *metrics]]], axis=1)
 
 
 def _record(entry: Path) -> dict[str, Any]:
@@ -293,23 +302,28 @@ def _load(run: Run, entry: Path) -> Trained:
     return Trained(run, model, pd.read_csv(entry / HISTORY))
 
 
-def _measure_run(run: Run, entry: Path, test: ImageSet) -> str:
+def _measure_run(run: Run, entry: Path, test: ImageSet, perceptual: bool) -> str:
     """The rows of a finished run on a set, as CSV."""
+    measured = measure_perceptual if perceptual else measure
     try:
         model = _load(run, entry).model
-        rows = evaluate(model, test.pictures, run.scale, downsample=run.downsample)
+        rows = evaluate(
+            model, test.pictures, run.scale, downsample=run.downsample, measured=measured
+        )
     except DivergedError:
-        nothing = dict.fromkeys(METRICS, float("nan"))
+        nothing = dict.fromkeys(PERCEPTUAL_METRICS if perceptual else METRICS, float("nan"))
         rows = pd.DataFrame([{"image": n, "scale": run.scale} | nothing for n in test.pictures])
     text = io.StringIO()
     rows.to_csv(text, index=False, float_format="%.7g")
     return text.getvalue()
 
 
-def _rows_file(test: ImageSet) -> str:
+def _rows_file(test: ImageSet, perceptual: bool = False) -> str:
     """The name of the file that holds a run's rows on a set, with a hash of the set's pixels."""
-    pixels = hashlib.sha256(f"{EVALUATION_VERSION} {test.digest}".encode()).hexdigest()
-    return f"{test.name.replace('/', '_')}-{pixels[:8]}.csv"
+    version = PERCEPTUAL_VERSION if perceptual else EVALUATION_VERSION
+    pixels = hashlib.sha256(f"{version} {test.digest}".encode()).hexdigest()
+    name = f"{test.name.replace('/', '_')}-{pixels[:8]}.csv"
+    return f"perceptual-{name}" if perceptual else name
 
 
 def _is_whole(entry: Path) -> bool:
