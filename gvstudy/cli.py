@@ -1,7 +1,8 @@
 """The `gvstudy` command: data, evaluate, upscale, study, grid."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -204,10 +205,8 @@ def study(
     figures: Path | None,
 ) -> None:
     """Run the notebooks in order; those that are finished are skipped."""
-    try:
+    with _needing("notebooks"):
         from gvstudy.study import notebooks as books
-    except ImportError as error:  # the other commands don't need these packages
-        raise ValueError(f"{error}; install gvstudy[notebooks]") from error
 
     if "" in only:
         raise ValueError("--only '' names no notebook; expected a number such as 03")
@@ -260,23 +259,28 @@ def grid(
     if out:
         _check_writable(out / reference.RUNS, overwrite=True)
     if perceptual:
-        try:
+        with _needing("perceptual"):
             import torchmetrics  # noqa: F401
-        except ImportError as error:
-            raise ValueError(f"{error}; install gvstudy[perceptual]") from error
     sets = sets or test_sets(size)
     store = Store()
     if workers or scheduler:
-        try:
+        with _needing("cluster"):
             from gvstudy.study import cluster
-        except ImportError as error:
-            raise ValueError(f"{error}; install gvstudy[cluster]") from error
         cluster.compute(store, list(runs), sets, scheduler=scheduler or "", workers=workers or 0)
     rows = store.results(list(runs), sets)
     looks = store.results(list(runs), sets, perceptual=True) if perceptual else None
     if out:
         reference.save(out, store, runs, rows, looks, add=add)
     click.echo(f"{rows['run'].nunique()} runs, {len(rows)} rows{f' in {out}' if out else ''}")
+
+
+@contextmanager
+def _needing(extra: str) -> Iterator[None]:
+    """Import here what only some commands need. Raises ValueError with the extra that brings it."""
+    try:
+        yield
+    except ImportError as error:
+        raise ValueError(f"{error}; install gvstudy[{extra}]") from error
 
 
 def _check_writable(path: Path, overwrite: bool) -> None:

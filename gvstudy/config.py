@@ -256,7 +256,6 @@ class Run:
             start_steps=0,
             start_learning_rate=type(self).start_learning_rate,
             lengths_from="",
-            lengths_of=type(self).lengths_of,
         )
 
     @property
@@ -264,8 +263,7 @@ class Run:
         """The run that this one takes its step lengths from, if `lengths_from` names its loss."""
         if not self.lengths_from:
             return None
-        lengths_of = type(self).lengths_of  # ignored without `lengths_from`
-        return replace(self, loss=self.lengths_from, lengths_from="", lengths_of=lengths_of)
+        return replace(self, loss=self.lengths_from, lengths_from="")
 
 
 def distinct(runs: Iterable[Run]) -> list[Run]:

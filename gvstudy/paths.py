@@ -1,5 +1,6 @@
 """Where files are, and how they are written: completely or not at all."""
 
+import hashlib
 import os
 import shutil
 import zlib
@@ -71,6 +72,18 @@ def writable(path: Path) -> Path:
         raise ValueError(f"{path} is not a regular file, so it isn't replaced")
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file; empty where there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file or folder to NAME.damaged, over an earlier one; return the new path."""
+    aside = path.with_name(f"{path.name}.damaged")
+    remove(aside)
+    return path.rename(aside)
 
 
 def remove(path: Path) -> None:

@@ -22,7 +22,7 @@ PERCEPTUAL_METRICS = {
     "edge_overshoot": "how far SR exceeds HR beside strong edges, mean share of the edge's height",
 }
 PIXELS_PER_DEGREE = 67.0  # a 4K screen of .7 m at .7 m, as FLIP's authors assume
-SMALLEST_SIDE = 176  # in pixels that MS-SSIM's five scales fit into
+MS_SSIM_SIDE = 176  # pixels; the smallest side that MS-SSIM's five scales fit into
 REACH = 6  # pixels to either side of an edge that are looked at
 PLATEAU = 2  # pixels at either end of a profile that make its level
 LEAST_HEIGHT = 0.2  # of an edge, in luma from 0 to 1
@@ -45,7 +45,7 @@ def measure_perceptual(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
         return dict.fromkeys(PERCEPTUAL_METRICS, float("nan"))
     pairs = [crop_border(images, scale) for images in (as_saved(sr), to_float(hr))]
     ours, real = (brightness(hr)(images).double() for images in pairs)
-    small = min(real.shape[-2:]) < SMALLEST_SIDE
+    small = min(real.shape[-2:]) < MS_SSIM_SIDE
     # A grey HR has been expanded to three channels: FLIP misreads an image that has one.
     colours = [images[0].permute(1, 2, 0).float().numpy() for images in pairs]
     rise, overshoot = edge_errors(ours, real)
@@ -100,12 +100,12 @@ def edge_errors(ours: Tensor, real: Tensor) -> tuple[float, float]:
     sr, hr = (np.concatenate(some) for some in zip(*profiles, strict=True))
     if not len(hr):
         return float("nan"), float("nan")
-    height = _levels(hr)[1] - _levels(hr)[0]
+    low, high = _levels(hr)
     above = np.maximum(sr.max(1) - hr.max(1), 0) + np.maximum(hr.min(1) - sr.min(1), 0)
     change = rise_distance(sr) - rise_distance(hr)
     found = change[np.isfinite(change)]
     rise = float(np.median(found)) if len(found) else float("nan")
-    return rise, float((above / height / 2).mean())
+    return rise, float((above / (high - low) / 2).mean())
 
 
 def rise_distance(profiles: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ from gvstudy.gradients import variance_ratio
 from gvstudy.images import as_saved, centre, crop_to_multiple, make_lr, to_float
 from gvstudy.losses import build_loss
 from gvstudy.models import build_model
-from gvstudy.paths import remove, replacing
+from gvstudy.paths import replacing, set_aside
 
 LENGTH_COLUMNS = ("gradient", "clipped", "update")
 LOGS = 20  # rows of history, and checkpoints, a run
@@ -125,7 +125,8 @@ def train(
 
     # Lengths of every step: recorded, and taken from the partner.
     lengths = torch.zeros(run.steps, len(LENGTH_COLUMNS), device=device)
-    given = None if partner is None else torch.tensor(partner[run.lengths_of].to_numpy("float32"))
+    given = {} if partner is None else {run.lengths_of: partner[run.lengths_of].to_numpy("float32")}
+    given = {kind: torch.tensor(values, device=device) for kind, values in given.items()}
 
     # Resume where a checkpoint ends.
     history: list[dict[str, float]] = []
@@ -152,9 +153,7 @@ def train(
                 total = factor * sum(terms[1:], start=terms[0])
 
                 optimizer.zero_grad()
-                if (
-                    recipe.pixel_only
-                ):  # a control: GV decides the norm, the pixel loss the direction
+                if recipe.pixel_only:  # a control: GV decides the norm, L2 alone the direction
                     set_steered_gradient(model, factor * terms[0], total)
                 else:
                     total.backward()
@@ -165,19 +164,13 @@ def train(
                 if recipe.first_max_grad_value:  # VDSR's: the lower the rate, the higher the limit
                     limit = recipe.first_max_grad_value * run.learning_rate / learning_rate
                     clip_grad_value_(parameters, limit)
-                if given is not None and run.lengths_of == "clipped":
-                    rescale(gradients, given[step + len(recent)])
+                wanted = {kind: values[step + len(recent)] for kind, values in given.items()}
+                if "clipped" in wanted:
+                    rescale(gradients, wanted["clipped"])
                 clipped = get_total_norm(gradients)
-
-                before = [p.detach().clone() for p in parameters]
-                optimizer.step()
+                update = take_step(optimizer, parameters, wanted.get("update"))
                 schedule.step()
-                updates = [p.detach() - old for p, old in zip(parameters, before, strict=True)]
-                if given is not None and run.lengths_of == "update":
-                    rescale(updates, given[step + len(recent)])
-                    for parameter, old, update in zip(parameters, before, updates, strict=True):
-                        parameter.detach().copy_(old + update)
-                lengths[step + len(recent)] = torch.stack([norm, clipped, get_total_norm(updates)])
+                lengths[step + len(recent)] = torch.stack([norm, clipped, update])
 
                 recent.append([term.detach() for term in terms])
                 bar.update()
@@ -226,6 +219,23 @@ def set_steered_gradient(model: nn.Module, pixel: Tensor, total: Tensor) -> None
     rescale(direction, get_total_norm(torch.autograd.grad(total, parameters)))
     for parameter, gradient in zip(parameters, direction, strict=True):
         parameter.grad = gradient
+
+
+def take_step(
+    optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor], length: Tensor | None
+) -> Tensor:
+    """Let the optimiser step, and return the update's norm; first rescale it to `length`, if given.
+
+    The optimiser's own state isn't rescaled.
+    """
+    before = [parameter.detach().clone() for parameter in parameters]
+    optimizer.step()
+    updates = [new.detach() - old for new, old in zip(parameters, before, strict=True)]
+    if length is not None:
+        rescale(updates, length)
+        for parameter, old, update in zip(parameters, before, updates, strict=True):
+            parameter.detach().copy_(old + update)
+    return get_total_norm(updates)
 
 
 def rescale(tensors: Sequence[Tensor], length: Tensor) -> None:
@@ -331,9 +341,7 @@ def _restore(
     except Exception as error:  # torch.load and load_state_dict have no common type of their own
         for name, part in parts.items():
             part.load_state_dict(untouched[name])
-        aside = path.with_name(f"{path.name}.damaged")
-        remove(aside)
-        path.rename(aside)
+        aside = set_aside(path)
         warnings.warn(
             f"{path} is damaged or of another version ({type(error).__name__}); set aside as "
             f"{aside.name}, and the run starts anew",

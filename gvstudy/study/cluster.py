@@ -13,7 +13,7 @@ from pathlib import Path
 from distributed import Client, LocalCluster, as_completed
 from tqdm.auto import tqdm
 
-from gvstudy.config import Run
+from gvstudy.config import Run, distinct
 from gvstudy.data.sets import check_set
 from gvstudy.study.store import Store
 
@@ -41,7 +41,7 @@ def compute(
     """
     for name in sets:
         check_set(name)
-    missing = [run for run in dict.fromkeys(runs) if not store.holds(run)]
+    missing = [run for run in distinct(runs) if not store.holds(run)]
     if needed := [other for run in missing for other in _needs(run)]:
         compute(store, needed, sets, scheduler=scheduler, workers=workers, progress=progress)
     with connection(scheduler, workers) as client:

@@ -89,14 +89,9 @@ PLAIN: tuple[dict[str, Any], ...] = tuple({"loss": loss} for loss in GV_PAIR)
 SCALED: tuple[dict[str, Any], ...] = tuple(
     {"loss": loss, "pixel_weight": k} for loss, k in BEST_CONSTANT.items()
 )
-YOKED: dict[str, Any] = {
-    "loss": "l2",
-    "lengths_from": "l2+gv",
-}  # L2's direction, the step lengths of L2 + GV
-MIRROR: dict[str, Any] = {
-    "loss": "l2+gv",
-    "lengths_from": "l2",
-}  # the direction of L2 + GV, L2's step lengths
+# L2's direction with the step lengths of L2 + GV, and the other way round.
+YOKED: dict[str, Any] = {"loss": "l2", "lengths_from": "l2+gv"}
+MIRROR: dict[str, Any] = {"loss": "l2+gv", "lengths_from": "l2"}
 
 
 def test_sets(size: str) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from gvstudy.config import Run
 from gvstudy.data.sets import FOLDER, load_set
-from gvstudy.paths import project_folder, replacing
+from gvstudy.paths import checksum, project_folder, replacing
 from gvstudy.validation import check_choice
 
 FIGURES = "figures_folder"  # the parameter that holds the folder for a notebook's figures
@@ -194,8 +194,8 @@ def _run_one(notebook: Path, parameters: dict[str, Any], page: Path, fingerprint
     if FIGURES in parameters:
         number = notebook.name.partition("_")[0]
         drawn = sorted(Path(parameters[FIGURES]).glob(f"{number}_*"))
-    figures = {str(path): _checksum(path) for path in drawn}
-    record = {"fingerprint": fingerprint, "page": _checksum(page), "figures": figures}
+    figures = {str(path): checksum(path) for path in drawn}
+    record = {"fingerprint": fingerprint, "page": checksum(page), "figures": figures}
     executed.metadata["gvstudy"] = record
     with replacing(copy) as temporary:
         nbformat.write(executed, temporary)
@@ -245,26 +245,22 @@ def _is_finished(page: Path, fingerprint: str) -> bool:
         copy = nbformat.read(page.with_suffix(".ipynb"), as_version=4)
         record = copy.metadata["gvstudy"]
         files = {str(page): record["page"]} | record["figures"]
-        whole = all(_checksum(Path(path)) == known for path, known in files.items())
+        whole = all(checksum(Path(path)) == known for path, known in files.items())
         return whole and record["fingerprint"] == fingerprint
     except Exception:  # missing or damaged: nbformat has no common type for that
         return False
 
 
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _fingerprint(notebook: Path, parameters: Mapping[str, Any]) -> str:
     """Hash everything that decides what a notebook shows: cells, parameters, package and data."""
-    checksum = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
     cells = nbformat.read(notebook, as_version=4).cells
-    checksum.update("\0".join(cell.source for cell in cells).encode())
+    digest.update("\0".join(cell.source for cell in cells).encode())
     package = Path(__file__).parents[1].rglob("*.py")
     data = [path for path in (project_folder() / "data").rglob("*") if path.suffix != ".pyc"]
     for path in sorted(path for path in (*package, *data) if path.is_file()):
-        checksum.update(path.read_bytes())
+        digest.update(path.read_bytes())
     for value in parameters.values():
         if str(value).startswith(FOLDER):
-            checksum.update(load_set(value).digest.encode())
-    return checksum.hexdigest()
+            digest.update(load_set(value).digest.encode())
+    return digest.hexdigest()

@@ -7,13 +7,12 @@ under another name and then renamed. Each of its files has a checksum.
 import hashlib
 import io
 import json
-import shutil
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,7 +26,7 @@ from tqdm.auto import tqdm
 from gvstudy.config import Run, distinct
 from gvstudy.data.sets import ImageSet, load_set
 from gvstudy.evaluation import METRICS, evaluate, measure
-from gvstudy.paths import remove, replacing, runs_folder
+from gvstudy.paths import checksum, remove, replacing, runs_folder, set_aside
 from gvstudy.perceptual import PERCEPTUAL_METRICS, measure_perceptual
 from gvstudy.study.provenance import provenance, revision
 from gvstudy.training import DivergedError, initial_model, train
@@ -39,6 +38,19 @@ POLL = 2.0  # seconds between two looks at runs that other processes are working
 CHECKSUMS = "checksums.json"  # SHA-256 of a run's other files, written last
 RECORD, WEIGHTS, HISTORY, LENGTHS = "run.json", "model.safetensors", "history.csv", "lengths.csv"
 RUN = "run"  # the key of a run's description, in its record and in the weights' metadata
+
+
+class Measurement(NamedTuple):
+    """What is measured of an image, and the file that a run's rows of it are in."""
+
+    prefix: str  # of the file's name
+    version: int
+    metrics: Mapping[str, str]
+    measure: Callable[[Tensor, Tensor, int], dict[str, float]]
+
+
+STANDARD = Measurement("", EVALUATION_VERSION, METRICS, measure)
+PERCEPTUAL = Measurement("perceptual-", PERCEPTUAL_VERSION, PERCEPTUAL_METRICS, measure_perceptual)
 
 
 @dataclass(frozen=True)
@@ -123,6 +135,7 @@ class Store:
         if not (waiting and sets):
             raise ValueError(f"no results of {len(waiting)} runs on {len(sets)} sets")
         tests = [load_set(name) for name in sets]
+        measurement = PERCEPTUAL if perceptual else STANDARD
         frames = {}
         with tqdm(total=len(waiting), unit="run", disable=not progress) as bar:
             while waiting:
@@ -130,7 +143,7 @@ class Store:
                 for run in waiting:
                     bar.set_postfix_str(run.label)
                     try:
-                        frames[run] = self._result_rows(run, tests, perceptual)
+                        frames[run] = self._result_rows(run, tests, measurement)
                     except Timeout:
                         busy.append(run)
                     else:
@@ -171,7 +184,7 @@ class Store:
             if _is_whole(entry):
                 return
             arrived = entry.with_suffix(".arrived")
-            shutil.rmtree(arrived, ignore_errors=True)
+            remove(arrived)
             arrived.mkdir(parents=True)
             for name, content in files.items():
                 (arrived / name).write_bytes(content)
@@ -242,17 +255,19 @@ class Store:
         _write_checksums(unfinished)
         unfinished.rename(entry)
 
-    def _result_rows(self, run: Run, tests: Sequence[ImageSet], perceptual: bool) -> pd.DataFrame:
+    def _result_rows(
+        self, run: Run, tests: Sequence[ImageSet], measurement: Measurement
+    ) -> pd.DataFrame:
         """The run's rows, computed where they aren't there; Timeout if another process is at it."""
         entry = self._entry(run)
-        files = {test.name: _rows_file(test, perceptual) for test in tests}
+        files = {test.name: _rows_file(test, measurement) for test in tests}
         if not (_is_whole(entry) and _checksums(entry).keys() >= set(files.values())):
             with self._lock(entry, timeout=0):
                 self._train(run, entry, progress=False)
                 for test in tests:
                     if files[test.name] not in _checksums(entry):
                         with replacing(entry / files[test.name]) as temporary:
-                            text = _measure_run(run, entry, test, perceptual)
+                            text = _measure_run(run, entry, test, measurement)
                             temporary.write_text(text, encoding="utf-8")
                         _write_checksums(entry)
         frames = [
@@ -262,8 +277,7 @@ class Store:
         described = {"run": entry.name} | run.description()
         rows = pd.concat(frames, ignore_index=True).drop(columns="scale")
         columns = pd.DataFrame([described]).loc[[0] * len(rows)].reset_index(drop=True)
-        metrics = PERCEPTUAL_METRICS if perceptual else METRICS
-        return pd.concat([columns, rows[["set", "image", *metrics]]], axis=1)
+        return pd.concat([columns, rows[["set", "image", *measurement.metrics]]], axis=1)
 
 
 def _record(entry: Path) -> dict[str, Any]:
@@ -302,28 +316,28 @@ def _load(run: Run, entry: Path) -> Trained:
     return Trained(run, model, pd.read_csv(entry / HISTORY))
 
 
-def _measure_run(run: Run, entry: Path, test: ImageSet, perceptual: bool) -> str:
+def _measure_run(run: Run, entry: Path, test: ImageSet, measurement: Measurement) -> str:
     """The rows of a finished run on a set, as CSV."""
-    measured = measure_perceptual if perceptual else measure
     try:
-        model = _load(run, entry).model
         rows = evaluate(
-            model, test.pictures, run.scale, downsample=run.downsample, measured=measured
+            _load(run, entry).model,
+            test.pictures,
+            run.scale,
+            downsample=run.downsample,
+            measured=measurement.measure,
         )
     except DivergedError:
-        nothing = dict.fromkeys(PERCEPTUAL_METRICS if perceptual else METRICS, float("nan"))
+        nothing = dict.fromkeys(measurement.metrics, float("nan"))
         rows = pd.DataFrame([{"image": n, "scale": run.scale} | nothing for n in test.pictures])
     text = io.StringIO()
     rows.to_csv(text, index=False, float_format="%.7g")
     return text.getvalue()
 
 
-def _rows_file(test: ImageSet, perceptual: bool = False) -> str:
+def _rows_file(test: ImageSet, measurement: Measurement) -> str:
     """The name of the file that holds a run's rows on a set, with a hash of the set's pixels."""
-    version = PERCEPTUAL_VERSION if perceptual else EVALUATION_VERSION
-    pixels = hashlib.sha256(f"{version} {test.digest}".encode()).hexdigest()
-    name = f"{test.name.replace('/', '_')}-{pixels[:8]}.csv"
-    return f"perceptual-{name}" if perceptual else name
+    pixels = hashlib.sha256(f"{measurement.version} {test.digest}".encode()).hexdigest()
+    return f"{measurement.prefix}{test.name.replace('/', '_')}-{pixels[:8]}.csv"
 
 
 def _is_whole(entry: Path) -> bool:
@@ -341,9 +355,7 @@ def _is_whole(entry: Path) -> bool:
 
 
 def _set_aside(entry: Path, reason: str) -> None:
-    aside = entry.with_suffix(".damaged")
-    remove(aside)
-    entry.rename(aside)
+    aside = set_aside(entry)
     warnings.warn(f"{entry}: {reason}; set aside as {aside.name}", stacklevel=3)
 
 
@@ -351,7 +363,7 @@ def _damaged_files(folder: Path) -> list[str]:
     """The files of a run that are missing or not what was written."""
     try:
         expected = _checksums(folder)
-        damaged = [name for name, known in expected.items() if _checksum(folder / name) != known]
+        damaged = [name for name, known in expected.items() if checksum(folder / name) != known]
     except (OSError, ValueError, AttributeError):  # no folder, no JSON, no table
         return [CHECKSUMS]
     if damaged:
@@ -395,9 +407,4 @@ def _write_checksums(folder: Path) -> None:
         leftover.unlink()
     paths = sorted(path for path in folder.iterdir() if path.name != CHECKSUMS)
     with replacing(folder / CHECKSUMS) as temporary:
-        temporary.write_text(json.dumps({p.name: _checksum(p) for p in paths}, indent=2))
-
-
-def _checksum(path: Path) -> str:
-    """SHA-256 of a file; empty where there is none."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        temporary.write_text(json.dumps({p.name: checksum(p) for p in paths}, indent=2))
