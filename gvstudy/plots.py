@@ -338,3 +338,24 @@ def by_steps(gains: pd.DataFrame, levels: pd.DataFrame, label: str) -> Figure:
     right.legend(frameon=False)
     sns.despine(figure)
     return figure
+
+
+def dots(rows: pd.DataFrame, metrics: Mapping[str, str]) -> Figure:
+    """A column of dots for each variant, one dot a seed, a line at the mean; one panel a metric.
+
+    `rows` has the columns `variant`, `loss` (for the colour) and `seed`; the variants stand in the
+    order in which they first appear. `metrics` maps columns to labels.
+    """
+    figure, axes = plt.subplots(1, len(metrics), figsize=(10, 3.8), squeeze=False)
+    variants = list(rows["variant"].unique())
+    for ax, (metric, label) in zip(axes[0], metrics.items(), strict=True):
+        by_seed = rows.groupby(["variant", "loss", "seed"])[metric].mean()
+        for (variant, loss), values in by_seed.groupby(level=["variant", "loss"]):
+            place, mean = variants.index(variant), values.mean()
+            ax.scatter([place] * len(values), values, color=colour(loss), alpha=0.45, linewidth=0)
+            ax.plot([place - 0.2, place + 0.2], [mean, mean], color=colour(loss), linewidth=2)
+            ax.annotate(f"{mean:#.4g}", (place + 0.24, mean), va="center", fontsize="small")
+        ax.set_xticks(range(len(variants)), variants)
+        ax.set(ylabel=label, xlim=(-0.5, len(variants) - 0.3))
+    sns.despine(figure)
+    return figure

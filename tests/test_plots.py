@@ -53,6 +53,19 @@ def test_gains_by_steps_show_every_seed_and_both_losses():
     assert [line.get_label() for line in right.lines] == ["l2", "l2+gv"]
 
 
+def test_dots_show_every_seed_and_the_mean_of_each_variant():
+    rows = pd.DataFrame(
+        {"variant": ["10 x L2"] * 2 + ["L2"] * 2, "loss": "l2", "seed": [0, 1] * 2,
+         "psnr_y": [31.0, 33.0, 29.0, 30.0], "ssim_y": [0.9, 0.9, 0.8, 0.8]}
+    )  # fmt: skip
+    psnr, ssim = plots.dots(rows, {"psnr_y": "PSNR", "ssim_y": "SSIM"}).axes
+    assert [text.get_text() for text in psnr.get_xticklabels()] == ["10 x L2", "L2"]
+    shown = np.concatenate([dots.get_offsets().data for dots in psnr.collections])
+    assert sorted(map(tuple, shown)) == [(0, 31), (0, 33), (1, 29), (1, 30)]
+    assert [line.get_ydata()[0] for line in psnr.lines] == [32, 29.5]
+    assert [text.get_text() for text in ssim.texts] == ["0.9000", "0.8000"]
+
+
 def points(*lines):
     return pd.DataFrame(
         {"family": family, "padding": padding, "weight": weight, "psnr_y": 30 - weight,

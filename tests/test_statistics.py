@@ -121,6 +121,7 @@ def test_equivalence_is_corrected_over_the_family_too():
     assert 0.02 < one.p_apart < 0.05
     assert s.judge({"alone": one}) == {"alone": "no difference"}
     assert set(s.judge({"one": one, "two": one, "three": one}).values()) == {"undecided"}
+    assert s.judge({"alone": one}, equivalence=False) == {"alone": "undecided"}
 
 
 @pytest.mark.slow

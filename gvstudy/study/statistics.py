@@ -79,15 +79,18 @@ def compare(ours: pd.DataFrame, base: pd.DataFrame, metric: str) -> dict[Cell, E
     return {cell: effect(some, MARGINS.get(metric, 0)) for cell, some in cells.items()}
 
 
-def judge(family: Mapping[Key, Effect], recipe: str = "tuned") -> dict[Key, str]:
+def judge(
+    family: Mapping[Key, Effect], recipe: str = "tuned", *, equivalence: bool = True
+) -> dict[Key, str]:
     """The verdicts on a family of hypotheses: Holm's correction runs over all of it.
 
     The tests for a difference are corrected as one set, those for equivalence as another. No effect
-    may be in two families.
+    may be in two families. With `equivalence=False` nothing is called "no difference": for plans
+    that rule out that claim beforehand.
     """
     effects = family.values()
     different = holm([found.p for found in effects])
-    equivalent = holm([found.p_apart for found in effects])
+    equivalent = holm([found.p_apart if equivalence else 1.0 for found in effects])
     return {
         key: verdict(found, p, p_apart, recipe)
         for (key, found), p, p_apart in zip(family.items(), different, equivalent, strict=True)
