@@ -1,6 +1,16 @@
-"""`python -m gvstudy`: the gvstudy command where no script is on the path, as on Windows."""
+"""The `gvstudy` command, also as `python -m gvstudy` where no script is on the path."""
 
-from gvstudy.cli import main
+import sys
+
+
+def main(prog_name: str | None = None) -> None:
+    """Run the command. Ctrl-C ends in one line even while the libraries are loading."""
+    try:
+        from gvstudy.cli import main as command
+    except KeyboardInterrupt:
+        sys.exit("Aborted!")  # as click says it later
+    command(prog_name=prog_name)
+
 
 if __name__ == "__main__":
     main(prog_name="python -m gvstudy")

@@ -361,6 +361,18 @@ def test_a_grid_that_cannot_be_is_refused(store, arguments, message):
     assert not store.exists()
 
 
+def test_an_interruption_while_libraries_load_is_one_line(tmp_path):
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt", encoding="utf-8")
+    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-m", "gvstudy", "--version"], capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": paths},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "Aborted!\n"
+    assert done.stdout == ""
+
+
 def test_the_command_runs_as_a_module_in_a_folder_with_spaces(tmp_path):
     """As on Windows, where no script may be on the path."""
     folder = tmp_path / "my pictures"

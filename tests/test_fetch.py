@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
@@ -29,6 +30,10 @@ from gvstudy.data.sets import archives, load_images, registry
 from gvstudy.paths import package_data
 from gvstudy.study.store import Store
 
+RESEARCH = [
+    "BSDS500", "BSDS500-valid", "DIV2K_train_centre128", "DIV2K_valid_centre256", "Set14", "Set5",
+    "T91", "Urban100",
+]  # fmt: skip
 FINGERPRINTED = sorted(Path(entry.name).stem for entry in package_data("fingerprints").iterdir())
 
 
@@ -51,7 +56,17 @@ def packed(kind, members):
                 entry = tarfile.TarInfo(name)
                 entry.size = len(content)
                 archive.addfile(entry, io.BytesIO(content))
-    return file.getvalue()
+    return file.getvalue() if kind != "deb" else package(file.getvalue())
+
+
+def package(files):
+    """A Debian package with that tar of files: an archive of type ar, made by hand."""
+    members = {"debian-binary": b"2.0\n", "control.tar": b"odd", "data.tar": files}
+    made = b"!<arch>\n"
+    for name, content in members.items():
+        made += f"{name:16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(content):<10}`\n".encode()
+        made += content + b"\n" * (len(content) % 2)
+    return made
 
 
 GOOD = {f"top/Tiny/HR/{i}.png": png(i) for i in range(3)} | {
@@ -132,7 +147,7 @@ def fails(tmp_path, message):
         load_images("Tiny")
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar"])
+@pytest.mark.parametrize("kind", ["zip", "tar", "deb"])
 def test_a_complete_download(kind, tiny, server, tmp_path):
     tiny(packed(kind, GOOD), f"tiny.{kind}")
     folder = fetch("Tiny")
@@ -179,7 +194,7 @@ def test_no_network(tiny, server, tmp_path):
     fails(tmp_path, r"^Tiny from http\S*: the server can't be reached; by hand: put its [^\n]*$")
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar"])
+@pytest.mark.parametrize("kind", ["zip", "tar", "deb"])
 @pytest.mark.parametrize(
     "evil", ["../../evil.png", "top/Tiny/HR/../../../../evil.png", "/evil.png"]
 )
@@ -202,6 +217,37 @@ def test_links_are_not_followed(tiny, tmp_path):
 def test_an_archive_without_the_complete_set(tiny, tmp_path):
     tiny(packed("zip", {"top/Tiny/HR/0.png": png(0)}))
     fails(tmp_path, "holds 1 pictures in top/Tiny/HR, expected 3")
+
+
+def test_an_archive_with_more_pictures_than_the_set(tiny, tmp_path):
+    tiny(packed("zip", GOOD | {"top/Tiny/HR/3.png": png(3)}))
+    fails(tmp_path, "holds more than 3 pictures in top/Tiny/HR")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "deb"])
+def test_a_bomb_is_refused_by_its_unpacked_size(kind, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetching, "LARGEST", 10_000)
+    bomb = {"top/Tiny/HR/1.png": bytes(10_001)}
+    tiny(packed(kind, GOOD | bomb), f"tiny.{kind}")
+    fails(tmp_path, r"top/Tiny/HR/1.png in tiny.* unpacks to 10,001 bytes")
+
+
+@pytest.mark.parametrize("broken", [b"!<arch>\n", b"!<arch>\n" + b"x" * 60])
+def test_a_package_without_files(broken, tiny, tmp_path):
+    tiny(broken, "tiny.deb")
+    fails(tmp_path, "Tiny from http")
+
+
+def test_a_set_can_be_shrunk(tiny, monkeypatch):
+    large = torch.arange(7 * 6 * 3, dtype=torch.uint8).reshape(3, 7, 6)  # a row is left over
+    file = io.BytesIO()
+    Image.fromarray(large.permute(1, 2, 0).numpy()).save(file, "png")
+    tiny(packed("zip", {f"top/Tiny/HR/{i}.png": file.getvalue() for i in range(3)}))
+    monkeypatch.setitem(registry()["Tiny"], "shrink", 3)
+    fetch("Tiny")
+    small = load_images("Tiny")["0"]
+    blocks = large[:, :6].double().reshape(3, 2, 3, 2, 3).mean(dim=(2, 4))
+    assert torch.equal(small, blocks.round().to(torch.uint8))
 
 
 def test_a_file_that_is_not_an_archive(tiny, tmp_path):
@@ -300,9 +346,7 @@ def test_the_committed_fingerprints_are_complete(name):
 
 
 def test_which_sets_have_fingerprints():
-    wanted = {"Set5", "Set14", "Urban100", "T91", "BSDS500", "BSDS500-valid"}
-    wanted |= {"DIV2K_train_centre128", "DIV2K_valid_centre256"}
-    wanted |= {"builtin-train", "builtin-valid", "builtin-test"}
+    wanted = set(RESEARCH) | {"builtin-train", "builtin-valid", "builtin-test", "photographs"}
     assert wanted == set(FINGERPRINTED)
 
 
@@ -364,7 +408,13 @@ def test_the_check_command(copy):
 
 
 @pytest.mark.usefixtures("real_data")
-@pytest.mark.parametrize("name", [name for name in FINGERPRINTED if "builtin" not in name])
+def test_the_photographs_are_those_that_the_fingerprints_describe():
+    if not sets.is_there("photographs"):
+        pytest.skip("not fetched: gvstudy data fetch photographs")
+    assert set(compare_with_fingerprints("photographs")["status"]) == {"same"}
+
+
+@pytest.mark.parametrize("name", RESEARCH)
 def test_the_real_sets_are_those_of_the_results(name):
     assert set(compare_with_fingerprints(name)["status"]) == {"same"}
 

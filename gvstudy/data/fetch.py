@@ -1,5 +1,6 @@
 """Getting data sets: downloads, verified and unpacked completely, and comparison of copies."""
 
+import io
 import shutil
 import tarfile
 import zipfile
@@ -11,6 +12,8 @@ from typing import IO, Any
 import pandas as pd
 import pooch
 import requests
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gvstudy import images
@@ -29,6 +32,7 @@ from gvstudy.paths import downloads_folder, package_data
 
 # The status of a picture, compared with the fingerprints.
 SAME, RENAMED, OTHER, MISSING, EXTRA = "same", "renamed", "other pixels", "missing", "extra"
+LARGEST = 64 * 2**20  # bytes that one picture of an archive may unpack to
 
 
 def fetch(name: str) -> Path:
@@ -36,8 +40,8 @@ def fetch(name: str) -> Path:
 
     For a part or centre crops of another set, the other set is downloaded. The archive is kept in
     `downloads/archives`, since it may hold further sets. Raises ValueError for a set without a
-    server, a failed download, a wrong checksum, or an archive that doesn't hold the set; the
-    message says how to get the pictures by hand.
+    server, a failed download, a wrong checksum, or an archive that doesn't hold the set, or holds
+    more than it should; the message says how to get the pictures by hand.
     """
     check_set(name)
     entry = registry().get(name, {})
@@ -56,7 +60,7 @@ def fetch(name: str) -> Path:
     archive = archives()[entry["archive"]]
     try:
         path = _download(archive["url"], archive["checksum"])
-        _unpack(path, entry["inside"], entry["count"], targets[0])
+        _unpack(path, entry, targets[0])
     except (requests.RequestException, OSError, ValueError, tarfile.TarError) as error:
         offline = isinstance(error, requests.ConnectionError)
         reason = "the server can't be reached" if offline else error
@@ -127,41 +131,73 @@ def _download(url: str, checksum: str) -> Path:
     return Path(pooch.retrieve(url, checksum, file, folder, progressbar=True))
 
 
-def _unpack(archive: Path, inside: str, count: int, target: Path) -> None:
-    """Copy the `count` pictures in the archive's folder `inside` into a new folder `target`.
+def _unpack(archive: Path, entry: Mapping[str, Any], target: Path) -> None:
+    """Copy the pictures of a set, by its `entry` in the registry, into a new folder `target`.
 
-    Raises ValueError for another number of pictures, or for a path that leads out of the archive.
+    Where the entry says so, they are shrunk by a whole number and become PNG. Raises ValueError for
+    another number of pictures, one beyond `LARGEST`, or a path that leads out of the archive.
     """
+    inside, count = entry["inside"], entry["count"]
     with TemporaryDirectory(dir=downloads_folder(), prefix=".unpacking-") as temporary:
         folder = Path(temporary) / target.name
         folder.mkdir()
-        for name, content in _members(archive):
+        for name, size, content in _members(archive):
             path = PurePosixPath(name)
             if path.is_absolute() or ".." in path.parts:
                 raise ValueError(f"{archive.name} holds the unsafe path {name}")
             if path.parent == PurePosixPath(inside) and path.suffix.lower() in SUFFIXES:
+                if size > LARGEST:
+                    raise ValueError(f"{name} in {archive.name} unpacks to {size:,} bytes")
+                if len(list(folder.iterdir())) == count and not (folder / path.name).exists():
+                    raise ValueError(f"{archive.name} holds more than {count} pictures in {inside}")
                 with (folder / path.name).open("wb") as file:
                     shutil.copyfileobj(content, file)
         found = len(list(folder.iterdir()))
         if found != count:
             raise ValueError(f"{archive.name} holds {found} pictures in {inside}, expected {count}")
+        if "shrink" in entry:
+            for large in list(folder.iterdir()):
+                small = _shrink(images.read(large), entry["shrink"])
+                large.unlink()
+                images.write(large.with_suffix(".png"), small)
         folder.rename(target)
 
 
-def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yield name and content of every regular file in a zip or tar."""
+def _shrink(picture: Tensor, times: int) -> Tensor:
+    """Average blocks of `times` x `times` pixels, which also removes the traces of JPEG's blocks.
+
+    For an odd number no average lies halfway between two levels, so every machine rounds alike.
+    """
+    return F.avg_pool2d(picture.float(), times).round().to(torch.uint8)
+
+
+def _members(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
+    """Yield name, unpacked size and content of each regular file: zip, tar or Debian package."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as packed:
             for entry in packed.infolist():
                 if not entry.is_dir():
                     with packed.open(entry) as content:
-                        yield entry.filename, content
+                        yield entry.filename, entry.file_size, content
     else:
-        with tarfile.open(archive) as unpacked:
+        with _open_tar(archive) as unpacked:
             for member in unpacked:
                 content_of_file = unpacked.extractfile(member) if member.isfile() else None
                 if content_of_file is not None:
-                    yield member.name, content_of_file
+                    yield member.name, member.size, content_of_file
+
+
+def _open_tar(archive: Path) -> tarfile.TarFile:
+    """Open a tar, or the tar of files in a Debian package, which is an archive of type ar."""
+    with archive.open("rb") as file:
+        if file.read(8) != b"!<arch>\n":
+            return tarfile.open(archive)
+        while header := file.read(60):  # name, times, owner and mode, then the size in digits
+            size = int(header[48:58])
+            content = file.read(size + size % 2)
+            if header.startswith(b"data.tar"):
+                return tarfile.open(fileobj=io.BytesIO(content))
+    raise ValueError(f"{archive.name} is a package without files")
 
 
 def _size(row: Any) -> str:
