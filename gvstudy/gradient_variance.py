@@ -67,7 +67,7 @@ def gradient_variance_loss(
             outside the range (not checked inside `torch.compile` and `torch.func`).
     """
     _check_options(patch_size, padding, reduction, criterion, value_range)
-    _check_range(hr, value_range)
+    check_range(hr, value_range)
     v_sr, v_hr = _variances(sr, hr, hr_maps, patch_size, padding, value_range)
     return _distance(v_sr, v_hr, criterion, reduction)
 
@@ -91,7 +91,7 @@ def gradient_deviation_loss(
     (Raises ValueError) are those of `gradient_variance_loss`; `hr_maps` are variances here, too.
     """
     _check_options(patch_size, padding, reduction, criterion, value_range)
-    _check_range(hr, value_range)
+    check_range(hr, value_range)
     v_sr, v_hr = _variances(sr, hr, hr_maps, patch_size, padding, value_range)
     return _distance(_deviation(v_sr), _deviation(v_hr), criterion, reduction)
 
@@ -124,7 +124,7 @@ class GradientVarianceLoss(nn.Module):
     ) -> Tensor:
         known = self._range_checked and hr is not None and hr.device.type != "cpu"
         if not (known or torch.compiler.is_compiling()):
-            _check_range(hr, self.value_range)
+            check_range(hr, self.value_range)
             self._range_checked = hr is not None
         maps = _variances(sr, hr, hr_maps, self.patch_size, self.padding, self.value_range)
         return self._compare(*maps)
@@ -247,7 +247,8 @@ def _check_options(
         )
 
 
-def _check_range(hr: Tensor | None, value_range: tuple[float, float]) -> None:
+def check_range(hr: Tensor | None, value_range: tuple[float, float]) -> None:
+    """Raise ValueError if HR (N, C, H, W) leaves the range, where its values can be looked at."""
     if hr is None or _is_traced(hr):
         return
     check_images(hr)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from kornia.losses import ssim_loss, total_variation
 from torch import Tensor, nn
 
+from gvstudy import rivals
 from gvstudy._source import Source, accepted, check_entry
 from gvstudy.gradient_variance import GradientDeviationLoss, GradientVarianceLoss
 from gvstudy.gradients import gradient_maps, variance_maps
@@ -104,6 +105,14 @@ REGULARISERS = {
     "deviation": Loss(GradientDeviationLoss),
     "maps": Loss(gradient_map_distance),  # has no patches, but reference runs are named with them
     "norm": Loss(variance_norm),
+    "gv-l1": Loss(rivals.variance_l1),
+    "gv-charbonnier": Loss(rivals.variance_charbonnier),
+    "gv-log": Loss(rivals.log_variance),
+    "gv-multiscale": Loss(rivals.multiscale_variance, options=("padding",)),
+    "gv-laplacian": Loss(rivals.variance_with_laplacian),
+    "edges": Loss(rivals.edge_charbonnier, options=("padding",)),
+    "frequency": Loss(rivals.focal_frequency, options=()),
+    "gmsd": Loss(rivals.gradient_magnitude_deviation, options=()),
 }
 
 
@@ -164,10 +173,11 @@ def build_loss(
 
     Pixel losses are `l2` (mean of squares), `l1` (mean of absolute differences) and `ssim` (1 -
     SSIM). Regularisers with `gv_weight` are `+gv` (`GradientVarianceLoss`), `+deviation` (the same
-    on standard deviations), `+maps` (distance of the gradient maps), `+norm` (Eq. 2 to the letter)
-    and those of `register_loss`. With `tv_weight` there are `+tv` (mean absolute difference of
-    neighbours) and `+tv2` (the authors' sum of squared differences over the whole batch; their
-    weight is 1e-8).
+    on standard deviations), `+maps` (distance of the gradient maps), `+norm` (Eq. 2 to the letter),
+    those of `rivals` (`+gv-l1`, `+gv-charbonnier`, `+gv-log`, `+gv-multiscale`, `+gv-laplacian`,
+    `+edges`, `+frequency`, `+gmsd`) and those of `register_loss`. With `tv_weight` there are `+tv`
+    (mean absolute difference of neighbours) and `+tv2` (the authors' sum of squared differences
+    over the whole batch; their weight is 1e-8).
 
     The result is called with SR and HR, both (N, C, H, W) in [0, 1]; its `terms` are the summands
     by name. `patch_size` is in pixels. Raises ValueError for an unknown name.
