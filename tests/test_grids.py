@@ -37,7 +37,7 @@ PLANNED = (  # the experiments of PLAN.md
     "valid-padding",
     "full-size",
 )
-CONTROLS = sorted(set(GRIDS) - set(TABLES) - set(PLANNED))
+CONTROLS = sorted(set(GRIDS) - set(TABLES) - set(PLANNED) - {"fronts"})
 TRIALS = ("rates", "sweep")
 RESULTS = sorted(set(CONTROLS) - set(TRIALS))
 
@@ -221,7 +221,17 @@ def test_the_controls_of_lengths_do_what_their_names_say():
     assert mirror.partner.key == runs["l2", ""].key
 
 
-@pytest.mark.parametrize("name", TRIALS)
+def test_every_rival_is_tried_at_as_many_weights_on_the_same_seeds():
+    runs = grids.fronts("reduced")
+    counts = Counter((run.loss, run.seed) for run in runs)
+    losses = ["l2", *(f"l2+{rival}" for rival in grids.RIVALS)]
+    assert set(counts) == {(loss, seed) for loss in losses for seed in range(100, 104)}
+    assert {count for (loss, _), count in counts.items() if loss != "l2"} == {5}
+    assert len(runs_of(["fronts"], "reduced")) == len(runs) == 4 * (1 + 11 * 5)
+    assert {(run.recipe, run.precision, run.steps) for run in runs} == {("tuned", "float32", 1000)}
+
+
+@pytest.mark.parametrize("name", [*TRIALS, "fronts"])
 def test_trials_have_seeds_of_their_own(name):
     assert all(run.seed >= TRIAL_SEED for run in GRIDS[name]("reduced"))
 

@@ -44,6 +44,21 @@ BEST = {  # the rates of highest luma PSNR in the reference results `trials`
 }
 CONSTANTS = (1, 3, 10, 30, 100, 300)  # factors on the loss that are tried, by loss
 BEST_CONSTANT = {"l2": 300, "l2+gv": 300}  # of highest luma PSNR in the results `constant_trials`
+RIVALS = {  # weight at which a regulariser's gradient by SR is as long as that of GV at its weight
+    "gv": AUTHORS_GV,
+    "gv-charbonnier": 0.006,
+    "deviation": 0.015,
+    "gv-log": 6.5e-5,
+    "gv-multiscale": 0.01,
+    "gv-laplacian": 0.01,
+    "maps": 0.008,
+    "edges": 0.004,
+    "frequency": 1.0,
+    "gmsd": 0.004,
+    "tv": 0.02,
+}
+RIVAL_FACTORS = (0.03, 0.1, 0.3, 1, 3)  # multiples of these weights that are tried
+RIVAL_STEPS = 1000
 SEEDS_SEEN = range(24)  # of the authors' recipe in older results
 SEEDS_NEW = range(24, 40)  # first used after the plan was committed; these decide
 TRIAL_SEED = 100  # weights and rates are chosen with this seed and above; no result uses them
@@ -368,6 +383,28 @@ def valid_padding(size: str) -> list[Run]:
     ]
 
 
+def fronts(size: str) -> list[Run]:
+    """Experiment 10: the trials that find what each rival's variance costs, beside L2.
+
+    Measure them on `TRIAL_SET`.
+    """
+    fields: dict[str, Any] = {"train_set": "BSDS500", "steps": RIVAL_STEPS}
+    fields |= {"recipe": "tuned", "precision": "float32"}
+    fields |= GRID_SIZES[size] | {"train_set": "builtin-train"} if size in SMALL else {}
+    return [
+        Run(loss=loss, seed=TRIAL_SEED + trial, gv_weight=weight, tv_weight=weight, **fields)
+        for trial in _seeds(size, 4)
+        for loss, weight in [
+            ("l2", AUTHORS_GV),  # which has no use for a weight
+            *(
+                (f"l2+{rival}", round(centre * factor, 9))
+                for rival, centre in RIVALS.items()
+                for factor in (RIVAL_FACTORS[1::2] if size in SMALL else RIVAL_FACTORS)
+            ),
+        ]
+    ]
+
+
 def full_size(size: str) -> list[Run]:
     """Experiment 6: VDSR with 20 layers of 64 channels."""
     return [
@@ -403,6 +440,7 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
     "large-crops": large_crops,
     "valid-padding": valid_padding,
     "full-size": full_size,
+    "fronts": fronts,
 }
 
 
