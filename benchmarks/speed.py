@@ -31,6 +31,7 @@ from gvstudy import GradientVarianceLoss, Run, build_loss, load_images, train
 from gvstudy.config import best_device
 from gvstudy.data.crops import Crops
 from gvstudy.images import to_float, write
+from gvstudy.losses import REGULARISERS
 from gvstudy.training import initial_model
 
 DEVICE = best_device()
@@ -362,6 +363,27 @@ def bench_study() -> None:
         row("all", f"{total:.0f}")
 
 
+def rival_times(shape: tuple[int, ...]) -> dict[str, list[float]]:
+    """Milliseconds of every regulariser, and of MSE, forward and backward."""
+    sr, hr = pair(shape, "float32")
+
+    def call(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], object]:
+        return lambda: torch.autograd.grad(loss(sr, hr), sr)
+
+    bound = {name: entry.bind(8, "zeros") for name, entry in REGULARISERS.items()}
+    return in_turns(10, mse=call(F.mse_loss), **{name: call(bound[name]) for name in bound})
+
+
+def bench_rivals() -> None:
+    """Every regulariser against GV, on crops as in training and on larger ones."""
+    print("\n## Rivals of GV\n\nForward and backward, float32; medians in ms.", flush=True)
+    for shape in ((16, 3, 48, 48), (64, 3, 128, 128)):
+        times = apart(rival_times, shape)
+        header("x".join(map(str, shape)), "ms", "times GV")
+        for name in times:
+            row(name, f"{statistics.median(times[name]):.2f}", ratio(times, name, "gv"))
+
+
 def hardware() -> str:
     """What this runs on."""
     if DEVICE.type == "cuda":
@@ -373,6 +395,7 @@ def hardware() -> str:
 def main() -> None:
     """Run the parts that are named, or all."""
     parts = {"loss": bench_loss, "step": bench_step, "loop": bench_loop, "study": bench_study}
+    parts |= {"rivals": bench_rivals}
     unknown = set(sys.argv[1:]) - parts.keys()
     if unknown:
         sys.exit(f"unknown part {min(unknown)!r}; known: {', '.join(parts)}")
