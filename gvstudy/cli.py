@@ -171,18 +171,29 @@ def evaluate_command(name: str, csv: Path | None, overwrite: bool, **model: Any)
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path),
               help="The folder for the enlarged pictures.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
-def upscale(pictures: tuple[Path, ...], out: Path, overwrite: bool, **model: Any) -> None:
+@click.option("--skip-existing", is_flag=True,
+              help="Leave existing files alone: go on after an interruption.")  # fmt: skip
+def upscale(
+    pictures: tuple[Path, ...], out: Path, overwrite: bool, skip_existing: bool, **model: Any
+) -> None:
     """Enlarge pictures with a model and write them as PNG files."""
+    if overwrite and skip_existing:
+        raise ValueError("use either --overwrite or --skip-existing, not both")
     targets = [out / f"{path.stem}_x{model['scale']}.png" for path in pictures]
     for target in targets:
         if targets.count(target) > 1:
             raise ValueError(f"{target} would be written more than once")
-        _check_writable(target, overwrite)
+    pairs = [
+        (path, target)
+        for path, target in zip(pictures, targets, strict=True)
+        if not (skip_existing and target.exists())
+    ]
     loaded = _load_model(**model)
-    for path in pictures:  # all of them, before the first is written
+    for path, target in pairs:  # all of them, before the first is written
+        _check_writable(target, overwrite)
         read(path)
     warnings.simplefilter("ignore", UserWarning)  # printed by now
-    for path, target in zip(tqdm(pictures, "enlarging", leave=False), targets, strict=True):
+    for path, target in tqdm(pairs, "enlarging", leave=False):
         write(target, to_uint8(super_resolve(loaded, read(path)))[0])
         click.echo(click.format_filename(target))
 

@@ -167,6 +167,20 @@ def test_a_file_name_that_is_not_utf8(folder, tmp_path):
     assert list(pd.read_csv(tmp_path / "rows.csv")["image"]) == ["colour", "\ufffd"]
 
 
+def test_upscale_goes_on_after_an_interruption(folder, tmp_path):
+    out = tmp_path / "out"
+    gvstudy("upscale", folder / "grey.png", "--out", out)
+    first = out / "grey_x2.png"
+    before = first.stat().st_mtime_ns
+    command = ["upscale", folder / "grey.png", folder / "colour.png", "--out", out]
+    refused(gvstudy(*command), "grey_x2.png exists already", "--overwrite")
+    refused(gvstudy(*command, "--overwrite", "--skip-existing"), "not both")
+    result = gvstudy(*command, "--skip-existing")
+    assert result.exit_code == 0
+    assert result.stdout.split() == [str(out / "colour_x2.png")]
+    assert first.stat().st_mtime_ns == before
+
+
 def test_upscale_reads_every_picture_before_it_writes_the_first(folder, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_text("no picture")
