@@ -407,13 +407,13 @@ def test_the_check_command(copy):
     assert "no fingerprints" in result.output
 
 
-@pytest.mark.usefixtures("real_data")
 def test_the_photographs_are_those_that_the_fingerprints_describe():
     if not sets.is_there("photographs"):
         pytest.skip("not fetched: gvstudy data fetch photographs")
     assert set(compare_with_fingerprints("photographs")["status"]) == {"same"}
 
 
+@pytest.mark.usefixtures("real_data")
 @pytest.mark.parametrize("name", RESEARCH)
 def test_the_real_sets_are_those_of_the_results(name):
     assert set(compare_with_fingerprints(name)["status"]) == {"same"}
