@@ -53,7 +53,8 @@ def naive_gv(sr: Tensor, hr: Tensor) -> Tensor:
     return sum(F.mse_loss(ours, real) for ours, real in zip(*maps, strict=True))
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+Losses = dict[str, Callable[[Tensor, Tensor], Tensor]]
+LOSSES: Losses = {
     "naive": naive_gv,
     "gv": GradientVarianceLoss(),
     "mse": F.mse_loss,
@@ -124,8 +125,10 @@ def pair(shape: tuple[int, ...], dtype: str) -> tuple[Tensor, Tensor]:
     return sr.requires_grad_(), hr.to(DTYPES[dtype])
 
 
-def loss_times(shape: tuple[int, ...], dtype: str, backward: bool) -> dict[str, list[float]]:
-    """Milliseconds of the three losses."""
+def loss_times(
+    losses: Losses, seconds: float, shape: tuple[int, ...], dtype: str, backward: bool
+) -> dict[str, list[float]]:
+    """Milliseconds of each loss."""
     sr, hr = pair(shape, dtype)
 
     def call(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], object]:
@@ -133,7 +136,7 @@ def loss_times(shape: tuple[int, ...], dtype: str, backward: bool) -> dict[str, 
             return lambda: torch.autograd.grad(loss(sr, hr), sr)
         return torch.no_grad()(lambda: loss(sr, hr))
 
-    return in_turns(4, **{name: call(loss) for name, loss in LOSSES.items()})
+    return in_turns(seconds, **{name: call(loss) for name, loss in losses.items()})
 
 
 def peak_resident() -> int:
@@ -177,7 +180,7 @@ def bench_loss() -> None:
         for dtype in DTYPES:
             peaks = [apart(peak_memory, name, shape, dtype) for name in ("gv", "naive")]
             for backward in (False, True):
-                times = apart(loss_times, shape, dtype, backward)
+                times = apart(loss_times, LOSSES, 4, shape, dtype, backward)
                 middle = {name: statistics.median(times[name]) for name in LOSSES}
                 size = torch.Size(shape).numel() * DTYPES[dtype].itemsize
                 needed = size * (3 if backward else 2)  # read both images, write one gradient
@@ -189,6 +192,18 @@ def bench_loss() -> None:
                     if backward else "",
                     f"{needed / (middle['gv'] / 1e3) / fastest:.2f}",
                 )  # fmt: skip
+
+
+def bench_rivals() -> None:
+    """Every regulariser against GV, on crops as in training and on larger ones."""
+    print("\n## Rivals of GV\n\nForward and backward, float32; medians in ms.", flush=True)
+    losses: Losses = {"mse": F.mse_loss}
+    losses |= {name: entry.bind(8, "zeros") for name, entry in REGULARISERS.items()}
+    for shape in ((16, 3, 48, 48), (64, 3, 128, 128)):
+        times = apart(loss_times, losses, 10, shape, "float32", True)
+        header("x".join(map(str, shape)), "ms", "times GV")
+        for name in times:
+            row(name, f"{statistics.median(times[name]):.2f}", ratio(times, name, "gv"))
 
 
 def steps(run: Run, crops: Crops) -> dict[str, Callable[[], object]]:
@@ -363,27 +378,6 @@ def bench_study() -> None:
         row("all", f"{total:.0f}")
 
 
-def rival_times(shape: tuple[int, ...]) -> dict[str, list[float]]:
-    """Milliseconds of every regulariser, and of MSE, forward and backward."""
-    sr, hr = pair(shape, "float32")
-
-    def call(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], object]:
-        return lambda: torch.autograd.grad(loss(sr, hr), sr)
-
-    bound = {name: entry.bind(8, "zeros") for name, entry in REGULARISERS.items()}
-    return in_turns(10, mse=call(F.mse_loss), **{name: call(bound[name]) for name in bound})
-
-
-def bench_rivals() -> None:
-    """Every regulariser against GV, on crops as in training and on larger ones."""
-    print("\n## Rivals of GV\n\nForward and backward, float32; medians in ms.", flush=True)
-    for shape in ((16, 3, 48, 48), (64, 3, 128, 128)):
-        times = apart(rival_times, shape)
-        header("x".join(map(str, shape)), "ms", "times GV")
-        for name in times:
-            row(name, f"{statistics.median(times[name]):.2f}", ratio(times, name, "gv"))
-
-
 def hardware() -> str:
     """What this runs on."""
     if DEVICE.type == "cuda":
@@ -394,8 +388,10 @@ def hardware() -> str:
 
 def main() -> None:
     """Run the parts that are named, or all."""
-    parts = {"loss": bench_loss, "step": bench_step, "loop": bench_loop, "study": bench_study}
-    parts |= {"rivals": bench_rivals}
+    parts = {
+        "loss": bench_loss, "rivals": bench_rivals, "step": bench_step, "loop": bench_loop,
+        "study": bench_study,
+    }  # fmt: skip
     unknown = set(sys.argv[1:]) - parts.keys()
     if unknown:
         sys.exit(f"unknown part {min(unknown)!r}; known: {', '.join(parts)}")

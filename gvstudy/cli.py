@@ -188,9 +188,10 @@ def upscale(
         for path, target in zip(pictures, targets, strict=True)
         if not (skip_existing and target.exists())
     ]
-    loaded = _load_model(**model)
-    for path, target in pairs:  # all of them, before the first is written
+    for _, target in pairs:
         _check_writable(target, overwrite)
+    loaded = _load_model(**model)
+    for path, _ in pairs:  # all of them, before the first is written
         read(path)
     warnings.simplefilter("ignore", UserWarning)  # printed by now
     for path, target in tqdm(pairs, "enlarging", leave=False):

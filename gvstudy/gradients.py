@@ -25,22 +25,30 @@ def gradient_maps(images: Tensor, padding: str = "valid") -> tuple[Tensor, Tenso
     Raises:
         ValueError: for another shape, type or padding, and for images too small for a 3x3 window.
     """
-    check_images(images)
-    check_choice("padding", padding, PADDINGS)
+    grey = framed_grey(images, padding)
     if padding == "valid" and min(images.shape[-2:]) < 3:
         raise ValueError(
             f"images of {images.shape[-2]}x{images.shape[-1]} pixels are too small for the 3x3 "
             f"Sobel window; 3 and more each way are allowed"
         )
-    grey = to_grey(images)
-    if padding == "zeros":
-        grey = F.pad(grey, (1, 1, 1, 1))
     # The Sobel kernel is separable: a difference along one axis, a [1, 2, 1] sum along the other.
     smooth_y = grey[..., :-2, :] + 2 * grey[..., 1:-1, :] + grey[..., 2:, :]
     smooth_x = grey[..., :-2] + 2 * grey[..., 1:-1] + grey[..., 2:]
     gx = smooth_y[..., 2:] - smooth_y[..., :-2]
     gy = smooth_x[..., 2:, :] - smooth_x[..., :-2, :]
     return gx, gy
+
+
+def framed_grey(images: Tensor, padding: str) -> Tensor:
+    """The grey images, in a frame of black pixels one wide where padding is "zeros".
+
+    Images (N, C, H, W) become (N, 1, H, W) or (N, 1, H+2, W+2). Raises ValueError for another
+    shape, type or padding.
+    """
+    check_images(images)
+    check_choice("padding", padding, PADDINGS)
+    grey = to_grey(images)
+    return F.pad(grey, (1, 1, 1, 1)) if padding == "zeros" else grey
 
 
 def variance_map(gradient: Tensor, patch_size: int) -> Tensor:

@@ -6,12 +6,11 @@ extra `perceptual` (torchmetrics, flip-evaluator; the latter has no build for Py
 """
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from gvstudy.evaluation import brightness, check_measurable, crop_border
 from gvstudy.images import as_saved, to_float
+from gvstudy.rivals import gradient_similarity
 
 PERCEPTUAL_METRICS = {
     "gmsd": "gradient magnitude similarity deviation; lower is better",
@@ -72,18 +71,9 @@ def _flip(ours: np.ndarray, real: np.ndarray) -> float:
 def gmsd(ours: Tensor, real: Tensor) -> float:
     """Gradient magnitude similarity deviation (Xue et al., 2014) of (1, 1, H, W) in [0, 1].
 
-    Both are halved by averaging; gradients are Prewitt's; the constant is the paper's 170.
+    `rivals.gradient_magnitude_deviation` averages it over a batch, as a loss.
     """
-    sums = torch.tensor([[1.0, 0.0, -1.0]] * 3, dtype=ours.dtype) / 3
-    kernels = torch.stack([sums, sums.T])[:, None]
-    magnitudes = []
-    for images in (255 * ours, 255 * real):
-        height, width = images.shape[-2:]
-        halved = F.avg_pool2d(F.pad(images, (0, width % 2, 0, height % 2)), 2)
-        magnitudes.append(F.conv2d(halved, kernels, padding=1).norm(dim=1))
-    one, other = magnitudes
-    similarity = (2 * one * other + 170) / (one.square() + other.square() + 170)
-    return float(similarity.std())
+    return float(gradient_similarity(ours, real).std())
 
 
 def edge_errors(ours: Tensor, real: Tensor) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from gvstudy.gradient_variance import (
     check_range,
     gradient_variance_loss,
 )
-from gvstudy.gradients import gradient_maps, variance_map, variance_maps
+from gvstudy.gradients import framed_grey, gradient_maps, variance_map, variance_maps
 from gvstudy.images import to_grey
 from gvstudy.validation import check_images
 
@@ -88,14 +88,23 @@ def focal_frequency(sr: Tensor, hr: Tensor) -> Tensor:
 
 
 def gradient_magnitude_deviation(sr: Tensor, hr: Tensor) -> Tensor:
-    """GMSD (Xue et al., 2014, arXiv 1308.3052) as a loss: the deviation of each image, averaged.
+    """GMSD (Xue et al., 2014, arXiv 1308.3052) as a loss.
 
-    The grey images are halved by averaging, and compared by Prewitt gradients.
+    The deviation of each grey image's `gradient_similarity`, averaged over the batch.
     """
     _check(sr, hr)
-    ours, real = (_magnitude(images) for images in (sr, hr.detach()))
-    similarity = (2 * ours * real + STABILITY) / (ours.square() + real.square() + STABILITY)
+    similarity = gradient_similarity(to_grey(sr), to_grey(hr.detach()))
     return (similarity.flatten(1).var(dim=1) + SMOOTH).sqrt().mean()
+
+
+def gradient_similarity(ours: Tensor, real: Tensor) -> Tensor:
+    """GMSD's map of grey images (N, 1, H, W) in [0, 1]: 1 where gradients are equally strong.
+
+    Both are halved by averaging, an odd side rounded up; gradients are Prewitt's. The map is (N,
+    H / 2, W / 2).
+    """
+    one, other = (_magnitude(images) for images in (ours, real))
+    return (2 * one * other + STABILITY) / (one.square() + other.square() + STABILITY)
 
 
 def laplacian(images: Tensor, padding: str = "zeros") -> Tensor:
@@ -103,9 +112,7 @@ def laplacian(images: Tensor, padding: str = "zeros") -> Tensor:
 
     Images (N, C, H, W) become (N, 1, H, W), or two pixels less each way with padding "valid".
     """
-    grey = to_grey(images)
-    if padding == "zeros":
-        grey = F.pad(grey, (1, 1, 1, 1))
+    grey = framed_grey(images, padding)
     across = grey[..., 1:-1, :-2] + grey[..., 1:-1, 2:]
     down = grey[..., :-2, 1:-1] + grey[..., 2:, 1:-1]
     return across + down - 4 * grey[..., 1:-1, 1:-1]
@@ -125,8 +132,7 @@ def _check(sr: Tensor, hr: Tensor) -> None:
     check_range(hr, UNIT_RANGE)
 
 
-def _magnitude(images: Tensor) -> Tensor:
-    grey = to_grey(images)
+def _magnitude(grey: Tensor) -> Tensor:
     height, width = grey.shape[-2:]
     halved = F.avg_pool2d(F.pad(grey, (0, width % 2, 0, height % 2)), 2)
     across = torch.tensor([[1.0, 0.0, -1.0]] * 3, dtype=grey.dtype, device=grey.device) / 3

@@ -3,12 +3,14 @@
 from collections import Counter
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 
-from gvstudy import build_loss
+from gvstudy import build_loss, build_model, load_images
 from gvstudy.config import RECIPES
 from gvstudy.evaluation import METRICS
+from gvstudy.images import centre, make_lr, to_float
 from gvstudy.study import grids, reference, statistics
 from gvstudy.study.grids import (
     AUTHORS_GV,
@@ -229,6 +231,22 @@ def test_every_rival_is_tried_at_as_many_weights_on_the_same_seeds():
     assert {count for (loss, _), count in counts.items() if loss != "l2"} == {5}
     assert len(runs_of(["fronts"], "reduced")) == len(runs) == 4 * (1 + 11 * 5)
     assert {(run.recipe, run.precision, run.steps) for run in runs} == {("tuned", "float32", 1000)}
+
+
+@pytest.mark.usefixtures("real_data")
+def test_the_rivals_weights_give_gradients_as_long_as_gv_s():
+    """As the plan says: the median over bicubic enlargements of the validation set's centres."""
+    lengths = {rival: [] for rival in grids.RIVALS}
+    for picture in load_images(TRIAL_SET).values():
+        hr = centre(picture, 96)
+        sr = build_model("bicubic", 2)(to_float(make_lr(hr, 2, "bicubic"))).requires_grad_()
+        for rival, weight in grids.RIVALS.items():
+            loss = build_loss(f"l2+{rival}", gv_weight=weight, tv_weight=weight)
+            (gradient,) = torch.autograd.grad(loss.terms(sr, to_float(hr))[rival], sr)
+            lengths[rival].append(float(gradient.norm()))
+    gv = np.median(lengths["gv"])
+    for rival, found in lengths.items():  # the weights are rounded to one or two digits
+        assert np.median(found) / gv == pytest.approx(1, abs=0.15), rival
 
 
 @pytest.mark.parametrize("name", [*TRIALS, "fronts"])

@@ -141,6 +141,7 @@ def _unpack(archive: Path, entry: Mapping[str, Any], target: Path) -> None:
     with TemporaryDirectory(dir=downloads_folder(), prefix=".unpacking-") as temporary:
         folder = Path(temporary) / target.name
         folder.mkdir()
+        found: set[str] = set()
         for name, size, content in _members(archive):
             path = PurePosixPath(name)
             if path.is_absolute() or ".." in path.parts:
@@ -148,15 +149,17 @@ def _unpack(archive: Path, entry: Mapping[str, Any], target: Path) -> None:
             if path.parent == PurePosixPath(inside) and path.suffix.lower() in SUFFIXES:
                 if size > LARGEST:
                     raise ValueError(f"{name} in {archive.name} unpacks to {size:,} bytes")
-                if len(list(folder.iterdir())) == count and not (folder / path.name).exists():
+                found.add(path.name)
+                if len(found) > count:
                     raise ValueError(f"{archive.name} holds more than {count} pictures in {inside}")
                 with (folder / path.name).open("wb") as file:
                     shutil.copyfileobj(content, file)
-        found = len(list(folder.iterdir()))
-        if found != count:
-            raise ValueError(f"{archive.name} holds {found} pictures in {inside}, expected {count}")
+        if len(found) != count:
+            raise ValueError(
+                f"{archive.name} holds {len(found)} pictures in {inside}, expected {count}"
+            )
         if "shrink" in entry:
-            for large in list(folder.iterdir()):
+            for large in [folder / name for name in found]:
                 small = _shrink(images.read(large), entry["shrink"])
                 large.unlink()
                 images.write(large.with_suffix(".png"), small)
