@@ -66,7 +66,7 @@ def variance_with_laplacian(
     return gv + F.mse_loss(variance_map(ours, patch_size), variance_map(real, patch_size))
 
 
-def edge_charbonnier(sr: Tensor, hr: Tensor, padding: str = "zeros") -> Tensor:
+def map_charbonnier(sr: Tensor, hr: Tensor, padding: str = "zeros") -> Tensor:
     """Charbonnier's distance of the gradient maps themselves, x and y added: an edge loss."""
     _check(sr, hr)
     pairs = zip(gradient_maps(sr, padding), gradient_maps(hr.detach(), padding), strict=True)

@@ -16,7 +16,7 @@ LOSSES = {
     "gv-log": rivals.log_variance,
     "gv-multiscale": rivals.multiscale_variance,
     "gv-laplacian": rivals.variance_with_laplacian,
-    "edges": rivals.edge_charbonnier,
+    "maps-charbonnier": rivals.map_charbonnier,
     "frequency": rivals.focal_frequency,
     "gmsd": rivals.gradient_magnitude_deviation,
 }
@@ -104,7 +104,7 @@ def test_the_laplacian_is_a_convolution_and_its_variance_is_added():
 def test_the_edge_loss_of_a_ramp():
     """gx of a ramp with slope s is 8 s; against a flat image the loss is that, and gy adds none."""
     ramp = (torch.arange(12.0) / 20).expand(1, 1, 12, 12)
-    found = rivals.edge_charbonnier(ramp, torch.zeros_like(ramp), "valid")
+    found = rivals.map_charbonnier(ramp, torch.zeros_like(ramp), "valid")
     assert float(found) == pytest.approx(8 / 20, abs=1e-5)
 
 

@@ -52,7 +52,7 @@ RIVALS = {  # weight at which a regulariser's gradient by SR is as long as that 
     "gv-multiscale": 0.01,
     "gv-laplacian": 0.01,
     "maps": 0.008,
-    "edges": 0.004,
+    "maps-charbonnier": 0.004,
     "frequency": 1.0,
     "gmsd": 0.004,
     "tv": 0.02,
