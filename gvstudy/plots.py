@@ -12,6 +12,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 from gvstudy.paths import replacing
 
@@ -315,28 +316,72 @@ def _fit_view(ax: Axes, points: pd.DataFrame, metric: str) -> None:
         limit(low - (3 if column == "variance_ratio" else 1) * room, high + room)
 
 
-def by_steps(gains: pd.DataFrame, levels: pd.DataFrame, label: str) -> Figure:
-    """What GV changes as training gets longer, next to the level that each loss reaches.
+def gain_by_level(points: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
+    """What GV changes, against how far L2 gets without it: a point for each training.
 
-    `gains` comes from `statistics.tabulate`, indexed by the number of steps; `levels` has one
-    column per loss and the same index. `label` names the metric.
+    `points` has one row per training and metric, its index, and the columns `level` (of L2), `mean`
+    and `seeds` (the interval) of the change. `labels` names the metrics, a panel each.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.5))
-    left.axhline(0, color="0.6", linewidth=1)
-    for steps, row in gains.iterrows():
-        left.scatter([steps] * len(row["by_seed"]), row["by_seed"], marker="_", color="0.5", s=80)
-        left.plot([steps, steps], row["seeds"], color=colour("l2+gv"), linewidth=2, alpha=0.6)
-    left.plot(gains.index, gains["mean"], color=colour("l2+gv"), marker="o")
-    for loss in levels:
-        right.plot(levels.index, levels[loss], color=colour(loss), marker="o", label=loss)
-    for ax in (left, right):
-        ax.set(xscale="log", xlabel="training steps")
-        ax.set_xticks(list(gains.index), [f"{steps:,}" for steps in gains.index])
-        ax.minorticks_off()
-    left.set_ylabel(f"{label}, L2+GV minus L2")
-    right.set_ylabel(label)
-    right.legend(frameon=False)
+    figure, axes = plt.subplots(1, len(labels), figsize=(10, 3.8), squeeze=False)
+    for ax, (metric, label) in zip(axes[0], labels.items(), strict=True):
+        ax.axhline(0, color="0.6", linewidth=1)
+        some = points.xs(metric, level=1).sort_values("level")
+        for place, (training, row) in enumerate(some.iterrows()):
+            style = {"color": colour("l2+gv"), "linewidth": 2, "alpha": 0.6}
+            ax.plot([row["level"]] * 2, row["seeds"], **style)
+            ax.scatter(row["level"], row["mean"], color=colour("l2+gv"), s=30, zorder=3)
+            # Above and below in turn, so that neighbours don't cover each other.
+            end, shift, side = (1, 4, "bottom") if place % 2 else (0, -4, "top")
+            ax.annotate(
+                training, (row["level"], row["seeds"][end]), xytext=(0, shift), ha="center",
+                textcoords="offset points", va=side, fontsize="small",
+            )  # fmt: skip
+        ax.set(xlabel=f"{label} of L2", ylabel=f"{label}, L2+GV minus L2")
+        ax.margins(x=0.14, y=0.2)
     sns.despine(figure)
+    return figure
+
+
+VERDICTS = {  # in the order of the legend
+    "confirmed": _PALETTE[0],
+    "consistent with": (*_PALETTE[0], 0.35),
+    "no difference": "0.72",
+    "undecided": "0.93",
+    "against": (*_PALETTE[3], 0.35),
+    "contradicted": _PALETTE[3],
+    "described": "white",
+}
+
+
+def claims(cells: pd.DataFrame) -> Figure:
+    """A field for each claim and training: the colour is the verdict, the text the effect.
+
+    `cells` has the index `claim` and `training`, in the order to show, and the columns `effect` (a
+    text) and `verdict` (one of `VERDICTS`). A combination that is missing stays empty.
+    """
+    rows, columns = (list(cells.index.unique(level)) for level in (0, 1))
+    figure, ax = plt.subplots(figsize=(0.85 * len(columns) + 3.2, 0.36 * len(rows) + 1.6))
+    for (claim, training), cell in cells.iterrows():
+        corner = (columns.index(training), rows.index(claim))
+        hue = VERDICTS[cell["verdict"]]
+        ax.add_patch(Rectangle(corner, 1, 1, facecolor=hue, edgecolor="white", linewidth=2))
+        strong = cell["verdict"] in ("confirmed", "contradicted")
+        middle = (corner[0] + 0.5, corner[1] + 0.5)
+        ax.annotate(
+            cell["effect"], middle, ha="center", va="center", fontsize="small",
+            color="white" if strong else "black",
+        )  # fmt: skip
+    ax.set(xlim=(0, len(columns)), ylim=(len(rows), 0))
+    ax.set_xticks([place + 0.5 for place in range(len(columns))], columns, fontsize="small")
+    ax.set_yticks([place + 0.5 for place in range(len(rows))], rows)
+    ax.tick_params(length=0, labeltop=True, labelbottom=False)
+    used = [verdict for verdict in VERDICTS if verdict in set(cells["verdict"])]
+    handles = [
+        Rectangle((0, 0), 1, 1, facecolor=VERDICTS[verdict], edgecolor="0.8", label=verdict)
+        for verdict in used
+    ]
+    figure.legend(handles=handles, frameon=False, ncols=len(used), loc="outside lower center")
+    sns.despine(figure, left=True, bottom=True)
     return figure
 
 

@@ -49,7 +49,11 @@ KEYS = {  # SHA-256 of a grid's keys in all sizes, its first 16 digits
 }
 
 
-PLANNED = ("constant_trials", "constants", "lengths")  # results of the planned experiments; more will come
+PLANNED = (
+    "constant_trials",
+    "constants",
+    "lengths",
+)  # results of the planned experiments; more will come
 
 
 def reference_runs(results):

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgba
 
 from gvstudy import plots
 from gvstudy.study import statistics
@@ -40,17 +41,35 @@ def test_a_forest_without_the_paper_explains_no_cross():
     ]  # fmt: skip
 
 
-def test_gains_by_steps_show_every_seed_and_both_losses():
-    gains = pd.DataFrame(
-        {"mean": [0.2, 0.0], "seeds": [(0.1, 0.3), (-0.1, 0.1)], "by_seed": [(0.1, 0.3), (0, 0)]},
-        index=[375, 3750],
+def test_gains_stand_at_the_level_of_l2_with_their_intervals():
+    points = pd.DataFrame(
+        {"level": [30.0, 32.0], "mean": [0.3, -0.1], "seeds": [(0.1, 0.5), (-0.2, 0.0)]},
+        index=pd.MultiIndex.from_product([["short", "long"], ["psnr_y"]]),
     )
-    levels = pd.DataFrame({"l2": [30.0, 31.0], "l2+gv": [30.2, 31.0]}, index=[375, 3750])
-    left, right = plots.by_steps(gains, levels, "PSNR").axes
-    assert [text.get_text() for text in left.get_xticklabels()] == ["375", "3,750"]
-    shown = np.concatenate([dots.get_offsets().data for dots in left.collections])
-    assert sorted(shown[:, 1]) == [0, 0, 0.1, 0.3]
-    assert [line.get_label() for line in right.lines] == ["l2", "l2+gv"]
+    (ax,) = plots.gain_by_level(points, {"psnr_y": "PSNR"}).axes
+    shown = np.concatenate([dots.get_offsets().data for dots in ax.collections])
+    assert sorted(map(tuple, shown)) == [(30, 0.3), (32, -0.1)]
+    assert [tuple(line.get_ydata()) for line in ax.lines[1:]] == [(0.1, 0.5), (-0.2, 0.0)]
+    assert [text.get_text() for text in ax.texts] == ["short", "long"]
+
+
+def test_claims_are_coloured_by_verdict_and_gaps_stay_empty():
+    cells = pd.DataFrame(
+        {"effect": ["+0.35", "-0.16", "+0.02"],
+         "verdict": ["confirmed", "contradicted", "undecided"]},
+        index=pd.MultiIndex.from_tuples([("PSNR", "x2"), ("PSNR", "x3"), ("SSIM", "x3")]),
+    )  # fmt: skip
+    figure = plots.claims(cells)
+    (ax,) = figure.axes
+    shown = {patch.get_xy(): to_rgba(patch.get_facecolor()) for patch in ax.patches}
+    assert shown == {
+        (0, 0): to_rgba(plots.VERDICTS["confirmed"]),
+        (1, 0): to_rgba(plots.VERDICTS["contradicted"]),
+        (1, 1): to_rgba(plots.VERDICTS["undecided"]),
+    }
+    assert [text.get_text() for text in ax.texts] == ["+0.35", "-0.16", "+0.02"]
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["confirmed", "undecided", "contradicted"]
 
 
 def test_dots_show_every_seed_and_the_mean_of_each_variant():

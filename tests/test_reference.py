@@ -56,6 +56,12 @@ def test_only_the_runs_of_the_grids_that_are_named():
         reference.load("fresh:smoke", ["other"])
 
 
+def test_only_the_rows_of_the_sets_that_are_named():
+    assert set(reference.load("official", sets=["Set5"])["set"]) == {"Set5"}
+    with pytest.raises(ValueError, match=r"set of the results 'official' 'Set6'; known: .*Set14"):
+        reference.load("official", sets=["Set6"])
+
+
 def test_saved_twice_it_is_the_same_file(saved, tmp_path):
     folder = tmp_path / "reference" / "tiny"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -74,6 +74,21 @@ def test_cells_are_compared_separately_without_diverged_seeds():
     assert table.index.names == s.CELL
 
 
+def test_changes_of_pairs_and_their_table():
+    base, ours = rows(np.zeros((6, 3))), rows([[0.2, 0.21, 0.22]] * 6, "l2+gv")
+    found = s.changes({"GV": (ours, base)}, ["psnr_y"])
+    assert found["GV", "psnr_y"].mean == pytest.approx(0.21)
+    shown = s.table(found, {("GV", "psnr_y"): "confirmed"})
+    assert shown.to_dict("index") == {
+        "GV": {"seeds": 3, "PSNR, dB": "+0.21 (+0.19 to +0.23), confirmed"}
+    }
+    one = s.changes({"GV": (ours.query("seed == 0"), base.query("seed == 0"))}, ["psnr_y"])
+    assert s.table(one).loc["GV", "PSNR, dB"] == "+0.20"
+    two = pd.concat([base, base.assign(scale=3)])
+    with pytest.raises(ValueError, match=r"'GV' has rows of 2 cells, must have one: .*vdsr.*3"):
+        s.changes({"GV": (two, two)}, ["psnr_y"])
+
+
 def test_several_hypotheses_are_judged_more_strictly():
     one = s.effect(table(100, 6, mean=0.2, seed_noise=0.35, image_noise=0.1), 0.05)
     assert 0.01 < one.p < 0.05

@@ -75,10 +75,11 @@ def load(
         name: of reference results, such as "reduced"; or `fresh:SIZE`, such as "fresh:reduced",
             for the named grids' runs in that size: those missing from the store are trained here.
         grids: return only the runs of these grids; by default, all reference results of the name.
-        sets: measure newly trained runs on these, by default on `test_sets` of their size.
+        sets: return only rows of these picture sets. Newly trained runs are measured on them, by
+            default on `test_sets` of their size.
         perceptual: return `PERCEPTUAL_METRICS` in place of `METRICS`.
 
-    Raises ValueError for an unknown name or grid, and for results without perceptual metrics.
+    Raises ValueError for an unknown name, grid or set, and for results without perceptual metrics.
     """
     reference = package_data("reference")
     saved = sorted(entry.name for entry in reference.iterdir() if (entry / RUNS).is_file())
@@ -91,6 +92,10 @@ def load(
     with (reference / name / RUNS).open("rb") as opened:
         runs = pd.read_csv(opened)
     rows = _read_rows(reference / name / file)
+    if sets:
+        for one in sets:
+            check_choice(f"set of the results {name!r}", one, sorted(rows["set"].unique()))
+        rows = rows[rows["set"].isin(sets)]
     if grids:
         of_run = runs["grids"].str.split()
         known = sorted(set(of_run.explode()))

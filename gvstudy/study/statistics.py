@@ -8,6 +8,7 @@ after averaging over seeds, says how far the result holds for other pictures.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,6 +17,8 @@ from scipy import stats
 
 # Differences up to these count as no difference.
 MARGINS = {"psnr_y": 0.05, "psnr_rgb": 0.05, "ssim_y": 0.001, "ssim_paper": 0.001}
+LABELS = {"psnr_y": "PSNR, dB", "ssim_y": "SSIM", "variance_ratio": "variance ratio"}
+DIGITS = {"psnr_y": 2, "ssim_y": 4, "variance_ratio": 2}  # that a difference is shown with
 LEVEL = 0.05  # significance level of every test; intervals cover 1 - LEVEL
 FEWEST_SEEDS = {"official": 8}  # that a verdict needs, by recipe; this one's seeds differ most
 SEEDS = 6  # that a verdict needs with every other recipe
@@ -79,6 +82,22 @@ def compare(ours: pd.DataFrame, base: pd.DataFrame, metric: str) -> dict[Cell, E
     return {cell: effect(some, MARGINS.get(metric, 0)) for cell, some in cells.items()}
 
 
+def changes(
+    pairs: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]], metrics: Sequence[str] = tuple(LABELS)
+) -> dict[tuple[str, str], Effect]:
+    """What the first of each pair changes against the second, by the pair's name and the metric.
+
+    Raises ValueError for a pair with rows of more than one model, scale or set.
+    """
+    found = {}
+    for (name, (ours, base)), metric in product(pairs.items(), metrics):
+        cells = compare(ours, base, metric)
+        if len(cells) != 1:
+            raise ValueError(f"{name!r} has rows of {len(cells)} cells, must have one: {[*cells]}")
+        (found[name, metric],) = cells.values()
+    return found
+
+
 def judge(
     family: Mapping[Key, Effect], recipe: str = "tuned", *, equivalence: bool = True
 ) -> dict[Key, str]:
@@ -95,6 +114,27 @@ def judge(
         key: verdict(found, p, p_apart, recipe)
         for (key, found), p, p_apart in zip(family.items(), different, equivalent, strict=True)
     }
+
+
+def table(
+    effects: Mapping[tuple[str, str], Effect], verdicts: Mapping[tuple[str, str], str] | None = None
+) -> pd.DataFrame:
+    """Effects from `changes` to read: a row for each pair, with its number of seeds.
+
+    A cell holds the mean, the interval over seeds, and the verdict if there is one.
+    """
+    shown: dict[str, dict[str, Any]] = {}
+    for (name, metric), found in effects.items():
+        row = shown.setdefault(name, {"seeds": len(found.by_seed)})
+        said = (verdicts or {}).get((name, metric))
+        row[LABELS[metric]] = describe(found, DIGITS[metric]) + (f", {said}" if said else "")
+    return pd.DataFrame.from_dict(shown, orient="index")
+
+
+def describe(found: Effect, digits: int) -> str:
+    """The mean and, for two seeds or more, the interval over them: "+0.35 (+0.14 to +0.57)"."""
+    mean, low, high = (f"{value:+.{digits}f}" for value in (found.mean, *found.seeds))
+    return f"{mean} ({low} to {high})" if len(found.by_seed) > 1 else mean
 
 
 def tabulate(
