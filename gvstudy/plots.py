@@ -1,6 +1,6 @@
 """The study's charts: tidy frames in, a figure out. Colours and style of every figure are here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -317,27 +317,26 @@ def _fit_view(ax: Axes, points: pd.DataFrame, metric: str) -> None:
 
 
 def gain_by_level(points: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
-    """What GV changes, against how far L2 gets without it: a point for each training.
+    """What GV changes in each training, from the one where L2 gets least to where it gets most.
 
-    `points` has one row per training and metric, its index, and the columns `level` (of L2), `mean`
-    and `seeds` (the interval) of the change. `labels` names the metrics, a panel each.
+    `points` has one row per training and metric, its index, and the columns `level` (of L2),
+    `mean`, `seeds` (the interval) and `by_seed` of the change. `labels` names the metrics, a panel
+    each; the first one gives the order, and the levels that are written beside the trainings.
     """
-    figure, axes = plt.subplots(1, len(labels), figsize=(10, 3.8), squeeze=False)
+    figure, axes = plt.subplots(1, len(labels), figsize=(10, 3.4), squeeze=False, sharey=True)
+    order = points.xs(next(iter(labels)), level=1).sort_values("level")["level"]
     for ax, (metric, label) in zip(axes[0], labels.items(), strict=True):
-        ax.axhline(0, color="0.6", linewidth=1)
-        some = points.xs(metric, level=1).sort_values("level")
-        for place, (training, row) in enumerate(some.iterrows()):
-            style = {"color": colour("l2+gv"), "linewidth": 2, "alpha": 0.6}
-            ax.plot([row["level"]] * 2, row["seeds"], **style)
-            ax.scatter(row["level"], row["mean"], color=colour("l2+gv"), s=30, zorder=3)
-            # Above and below in turn, so that neighbours don't cover each other.
-            end, shift, side = (1, 4, "bottom") if place % 2 else (0, -4, "top")
-            ax.annotate(
-                training, (row["level"], row["seeds"][end]), xytext=(0, shift), ha="center",
-                textcoords="offset points", va=side, fontsize="small",
-            )  # fmt: skip
-        ax.set(xlabel=f"{label} of L2", ylabel=f"{label}, L2+GV minus L2")
-        ax.margins(x=0.14, y=0.2)
+        ax.axvline(0, color="0.6", linewidth=1, zorder=0)
+        for place, training in enumerate(order.index):
+            row, hue = points.loc[(training, metric)], colour("l2+gv")
+            ticks = {"marker": "|", "s": 50, "linewidth": 0.8, "color": "0.5"}
+            ax.scatter(row["by_seed"], [place] * len(row["by_seed"]), **ticks)
+            ax.plot(row["seeds"], (place, place), color=hue, linewidth=2.5, alpha=0.6)
+            ax.scatter(row["mean"], place, color=hue, s=28, zorder=3)
+        ax.set_xlabel(f"{label}, L2+GV minus L2")
+    names = [f"{training}: L2 at {level:.2f}" for training, level in order.items()]
+    axes[0, 0].set_yticks(range(len(order)), names)
+    axes[0, 0].set_ylim(len(order) - 0.5, -0.5)
     sns.despine(figure)
     return figure
 
@@ -353,13 +352,14 @@ VERDICTS = {  # in the order of the legend
 }
 
 
-def claims(cells: pd.DataFrame) -> Figure:
+def claims(cells: pd.DataFrame, columns: Sequence[str]) -> Figure:
     """A field for each claim and training: the colour is the verdict, the text the effect.
 
-    `cells` has the index `claim` and `training`, in the order to show, and the columns `effect` (a
-    text) and `verdict` (one of `VERDICTS`). A combination that is missing stays empty.
+    `cells` has the index `claim`, in the order to show, and `training`, one of `columns`; its
+    columns are `effect` (a text) and `verdict` (one of `VERDICTS`). A combination that is missing
+    stays empty.
     """
-    rows, columns = (list(cells.index.unique(level)) for level in (0, 1))
+    rows = list(cells.index.unique(0))
     figure, ax = plt.subplots(figsize=(0.85 * len(columns) + 3.2, 0.36 * len(rows) + 1.6))
     for (claim, training), cell in cells.iterrows():
         corner = (columns.index(training), rows.index(claim))
@@ -389,18 +389,19 @@ def dots(rows: pd.DataFrame, metrics: Mapping[str, str]) -> Figure:
     """A column of dots for each variant, one dot a seed, a line at the mean; one panel a metric.
 
     `rows` has the columns `variant`, `loss` (for the colour) and `seed`; the variants stand in the
-    order in which they first appear. `metrics` maps columns to labels.
+    order in which they first appear, with their means below. `metrics` maps columns to labels.
     """
     figure, axes = plt.subplots(1, len(metrics), figsize=(10, 3.8), squeeze=False)
-    variants = list(rows["variant"].unique())
     for ax, (metric, label) in zip(axes[0], metrics.items(), strict=True):
-        by_seed = rows.groupby(["variant", "loss", "seed"])[metric].mean()
-        for (variant, loss), values in by_seed.groupby(level=["variant", "loss"]):
-            place, mean = variants.index(variant), values.mean()
-            ax.scatter([place] * len(values), values, color=colour(loss), alpha=0.45, linewidth=0)
-            ax.plot([place - 0.2, place + 0.2], [mean, mean], color=colour(loss), linewidth=2)
-            ax.annotate(f"{mean:#.4g}", (place + 0.24, mean), va="center", fontsize="small")
-        ax.set_xticks(range(len(variants)), variants)
-        ax.set(ylabel=label, xlim=(-0.5, len(variants) - 0.3))
+        by_seed = rows.groupby(["variant", "loss", "seed"], sort=False)[metric].mean()
+        columns = by_seed.groupby(level=["variant", "loss"], sort=False)
+        names = []
+        for place, ((variant, loss), values) in enumerate(columns):
+            mean, hue = values.mean(), colour(loss)
+            ax.scatter([place] * len(values), values, color=hue, alpha=0.45, linewidth=0)
+            ax.plot([place - 0.25, place + 0.25], [mean, mean], color=hue, linewidth=2)
+            names.append(f"{variant}\n{mean:#.4g}")
+        ax.set_xticks(range(len(names)), names)
+        ax.set(ylabel=label, xlim=(-0.5, len(names) - 0.5))
     sns.despine(figure)
     return figure

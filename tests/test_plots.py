@@ -41,16 +41,21 @@ def test_a_forest_without_the_paper_explains_no_cross():
     ]  # fmt: skip
 
 
-def test_gains_stand_at_the_level_of_l2_with_their_intervals():
+def test_gains_are_in_the_order_of_l2_s_level_with_every_seed():
     points = pd.DataFrame(
-        {"level": [30.0, 32.0], "mean": [0.3, -0.1], "seeds": [(0.1, 0.5), (-0.2, 0.0)]},
-        index=pd.MultiIndex.from_product([["short", "long"], ["psnr_y"]]),
-    )
+        {"level": [32.0, 30.0], "mean": [-0.1, 0.3], "seeds": [(-0.2, 0.0), (0.1, 0.5)],
+         "by_seed": [(-0.1, -0.1), (0.2, 0.4)]},
+        index=pd.MultiIndex.from_product([["long", "short"], ["psnr_y"]]),
+    )  # fmt: skip
     (ax,) = plots.gain_by_level(points, {"psnr_y": "PSNR"}).axes
+    assert [text.get_text() for text in ax.get_yticklabels()] == [
+        "short: L2 at 30.00", "long: L2 at 32.00"
+    ]  # fmt: skip
     shown = np.concatenate([dots.get_offsets().data for dots in ax.collections])
-    assert sorted(map(tuple, shown)) == [(30, 0.3), (32, -0.1)]
-    assert [tuple(line.get_ydata()) for line in ax.lines[1:]] == [(0.1, 0.5), (-0.2, 0.0)]
-    assert [text.get_text() for text in ax.texts] == ["short", "long"]
+    assert sorted(map(tuple, shown)) == [
+        (-0.1, 1), (-0.1, 1), (-0.1, 1), (0.2, 0), (0.3, 0), (0.4, 0)
+    ]  # fmt: skip
+    assert [tuple(line.get_xdata()) for line in ax.lines[1:]] == [(0.1, 0.5), (-0.2, 0.0)]
 
 
 def test_claims_are_coloured_by_verdict_and_gaps_stay_empty():
@@ -59,7 +64,7 @@ def test_claims_are_coloured_by_verdict_and_gaps_stay_empty():
          "verdict": ["confirmed", "contradicted", "undecided"]},
         index=pd.MultiIndex.from_tuples([("PSNR", "x2"), ("PSNR", "x3"), ("SSIM", "x3")]),
     )  # fmt: skip
-    figure = plots.claims(cells)
+    figure = plots.claims(cells, ["x2", "x3"])
     (ax,) = figure.axes
     shown = {patch.get_xy(): to_rgba(patch.get_facecolor()) for patch in ax.patches}
     assert shown == {
@@ -78,11 +83,13 @@ def test_dots_show_every_seed_and_the_mean_of_each_variant():
          "psnr_y": [31.0, 33.0, 29.0, 30.0], "ssim_y": [0.9, 0.9, 0.8, 0.8]}
     )  # fmt: skip
     psnr, ssim = plots.dots(rows, {"psnr_y": "PSNR", "ssim_y": "SSIM"}).axes
-    assert [text.get_text() for text in psnr.get_xticklabels()] == ["10 x L2", "L2"]
+    assert [text.get_text() for text in psnr.get_xticklabels()] == [
+        "10 x L2\n32.00", "L2\n29.50"
+    ]  # fmt: skip
     shown = np.concatenate([dots.get_offsets().data for dots in psnr.collections])
     assert sorted(map(tuple, shown)) == [(0, 31), (0, 33), (1, 29), (1, 30)]
     assert [line.get_ydata()[0] for line in psnr.lines] == [32, 29.5]
-    assert [text.get_text() for text in ssim.texts] == ["0.9000", "0.8000"]
+    assert [text.get_text() for text in ssim.get_xticklabels()][1] == "L2\n0.8000"
 
 
 def points(*lines):
