@@ -20,7 +20,7 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # the committed outputs are shown
 nb_merge_streams = True  # what a cell prints in pieces is one block
-nb_render_markdown_format = "myst"  # with tables, such as the ledger of notebook 07
+nb_render_markdown_format = "myst"  # with tables
 html_math_renderer = "mathml"  # which browsers draw by themselves, without a script
 
 

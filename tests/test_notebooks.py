@@ -55,7 +55,7 @@ def smoke(**changes):
 
 def test_the_notebooks_are_in_order():
     numbers = [path.name[:2] for path in NOTEBOOKS]
-    assert numbers == ["01", "02", "03", "04", "05", "06", "07", "A1", "A2"]
+    assert numbers == ["01", "02", "03", "04", "05", "06", "07", "08", "09", "A1", "A2", "A4"]
 
 
 def test_every_notebook_with_exercises_has_its_answers():
@@ -359,11 +359,12 @@ def test_changed_parameters_have_a_folder_of_their_own():
 
 
 @pytest.mark.slow
-def test_notebook_07_makes_its_results_anew(tmp_path, monkeypatch):
+def test_notebooks_07_and_08_make_their_results_anew(tmp_path, monkeypatch):
     """Every control once, four steps each: the runs behind the reference results still work."""
     monkeypatch.setenv("GVSTUDY_RUNS", str(tmp_path / "runs"))
-    (path,) = [path for path in NOTEBOOKS if path.name.startswith("07")]
-    given = {"rerun": "smoke", "keep": str(tmp_path / "kept")}
-    papermill.execute_notebook(path, tmp_path / "out.ipynb", given, progress_bar=False)
+    for number, given in (("07", {}), ("08", {"keep": str(tmp_path / "kept")})):
+        (path,) = [path for path in NOTEBOOKS if path.name.startswith(number)]
+        given = given | {"rerun": "smoke"}
+        papermill.execute_notebook(path, tmp_path / "out.ipynb", given, progress_bar=False)
     rows = pd.read_csv(tmp_path / "kept" / "rows.csv.gz")
     assert set(rows["set"]) == {"builtin-valid", "builtin-test"}

@@ -58,7 +58,7 @@ def test_every_notebook_is_a_page(pages):
 
 
 def test_tables_are_drawn(site):
-    """Tables of the text and of outputs, such as notebook 07's ledger."""
+    """Tables of the text and of outputs."""
     for page in site.rglob("*.html"):
         text = re.sub(r"<pre>.*?</pre>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
         assert not re.search(r"\|\s*[-\u2014]+\s*\|", text), page.name
