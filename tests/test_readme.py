@@ -81,3 +81,11 @@ def test_adam_s_costs():
     with_gv, base = (found[found["loss"] == loss] for loss in ("l2+gv", "l2"))
     costs = [-e.mean for e in statistics.compare(with_gv, base, "psnr_y").values()]
     assert f"costs VDSR and ESPCN {min(costs):.2f} to {max(costs):.2f} dB" in FINDINGS
+
+
+def test_standard_deviations_cost_a_seventh():
+    found = rows("readings", "readings", set=DIV2K, loss="l2+deviation")
+    tuned = rows("reduced", "headline", set=DIV2K, model="vdsr", scale=2)
+    l2, gv = (tuned[tuned["loss"] == loss] for loss in ("l2", "l2+gv"))
+    assert "for a seventh of the PSNR" in FINDINGS
+    assert 6.5 < mean(gv, l2, "psnr_y") / mean(found, l2, "psnr_y") < 7.5
