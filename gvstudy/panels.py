@@ -1,6 +1,7 @@
 """Images and maps in rows and columns: tensors in, a figure out. HR always comes first."""
 
 from collections.abc import Mapping
+from io import BytesIO
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -89,6 +90,36 @@ def maps(tensors: Mapping[str, Tensor], label: str, logarithmic: bool = False) -
     return figure
 
 
+def patch_steps(
+    grey: Tensor, gradient: Tensor, variances: Tensor, place: tuple[int, int]
+) -> Figure:
+    """From an image to one number: grey, a patch of it, its gradients as numbers, the variance map.
+
+    `grey` is (H, W), `gradient` the (n, n) gradients of the patch whose row and column in
+    `variances` is `place`.
+    """
+    n = len(gradient)
+    row, column = place
+    top, left = row * n, column * n
+    figure, axes = plt.subplots(1, 4, figsize=(11, 2.9), width_ratios=(2, 2, 3, 2.3))
+    pixels = grey.numpy()
+    axes[0].imshow(pixels, cmap="gray", vmin=0, vmax=1)
+    ring = {"s": 120, "facecolors": "none", "edgecolors": "deepskyblue", "linewidths": 2}
+    axes[0].scatter(left + (n - 1) / 2, top + (n - 1) / 2, **ring)
+    near = pixels[top : top + n, left : left + n]
+    axes[1].imshow(near, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    _show_numbers(axes[2], gradient)
+    limit = float(variances.max())
+    norm = mpl.colors.LogNorm(limit * 1e-4, limit, clip=True)
+    shown = axes[3].imshow(variances.numpy(), cmap="magma", norm=norm, interpolation="nearest")
+    axes[3].scatter(column, row, **ring)
+    titles = ("grey", f"one patch, {n} x {n}", "its $G_x$", "variance of $G_x$ in all patches")
+    for ax, title in zip(axes, titles, strict=True):
+        ax.set(title=title, xticks=[], yticks=[])
+    figure.colorbar(shown, ax=axes[3], extend="min")
+    return figure
+
+
 def batch(lr: Tensor, hr: Tensor) -> Figure:
     """The crops of a batch: HR (N, C, H, W) above, LR (N, C, h, w) below."""
     figure, axes = plt.subplots(2, len(hr), figsize=(1.1 * len(hr), 2.3), squeeze=False)
@@ -118,6 +149,14 @@ def crops(images: Mapping[str, Tensor], box: Box, notes: Mapping[str, str]) -> F
     return figure
 
 
+def png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG, for an image that sliders change; the figure is closed."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png")
+    plt.close(figure)
+    return buffer.getvalue()
+
+
 def _empty_grid(
     rows: int, images: Mapping[str, Tensor], labels: tuple[str, ...]
 ) -> tuple[Figure, np.ndarray]:
@@ -145,3 +184,14 @@ def _show_image(ax: Axes, image: Tensor, box: Box | None = None) -> None:
     pixels = to_uint8(_inside(image, box))[0].expand(3, -1, -1).permute(1, 2, 0).numpy()
     ax.imshow(pixels, interpolation="nearest")
     ax.set(xticks=[], yticks=[])
+
+
+def _show_numbers(ax: Axes, values: Tensor) -> None:
+    """A small map (n, n) as a picture, with its numbers written into it."""
+    limit = float(values.abs().max())
+    ax.imshow(values.numpy(), cmap="gray", vmin=-limit, vmax=limit, interpolation="nearest")
+    for (row, column), value in np.ndenumerate(values.numpy()):
+        colour = "black" if value > -0.3 * limit else "white"
+        text = f"{value:.2f}"
+        size = 56 / len(values)
+        ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
