@@ -232,7 +232,7 @@ def test_a_study_is_written_once_and_then_left_alone(tmp_path, monkeypatch):
     names = {path.name for path in (tmp_path / "results").iterdir()}
     stem = NOTEBOOKS[1].stem
     assert names == {f"{stem}.ipynb", f"{stem}.html"}
-    assert len(list((tmp_path / "figures").glob("02_*.png"))) == 6
+    assert len(list((tmp_path / "figures").glob("02_*.png"))) == 7
 
     executed = []
     monkeypatch.setattr(papermill, "execute_notebook", lambda *a, **k: executed.append(a))
