@@ -9,11 +9,8 @@ import pytest
 from gvstudy.paths import checkout, package_data
 
 PLAN = "data/reference/PLAN.md"
-EXPERIMENTS = {
-    "constant_trials": 1,
-    "constants": 1,
-    "lengths": 1,
-}  # results, and their experiment in the plan
+# Results, and their experiment in the plan.
+EXPERIMENTS = {"constant_trials": 1, "constants": 1, "lengths": 1, "lengths_checks": 1}
 
 
 def sections(plan):
