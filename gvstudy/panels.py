@@ -6,16 +6,19 @@ from io import BytesIO
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import seaborn as sns
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from gvstudy.gradients import gradient_maps, variance_maps
-from gvstudy.images import to_uint8
-from gvstudy.plots import MARK
+from gvstudy.images import to_grey, to_uint8
+from gvstudy.plots import MARK, colour
 
 Box = tuple[int, int, int]  # top, left and side of a square, in pixels
+GAP, LINE = 8, 20  # between the cells of `crops`, and for a line of text, in pixels
 
 
 def busiest(image: Tensor, side: int) -> Box:
@@ -30,21 +33,25 @@ def busiest(image: Tensor, side: int) -> Box:
 
 
 def gradient_grid(images: Mapping[str, Tensor], box: Box | None = None) -> Figure:
-    """The image, gx and gy in three rows, one column per image (1, C, H, W); the paper's Fig. 1.
+    """Image, gx, gy, and how far both are from HR's: the paper's Fig. 1, and a row below it.
 
-    All maps share one grey scale. `box` limits the view; the gradients are taken before.
+    There is a column per image (1, C, H, W); the first one is HR. All gradients share one scale,
+    all distances another. `box` limits the view; the gradients are taken before.
     """
     gradients = {name: gradient_maps(image) for name, image in images.items()}
+    hr = next(iter(gradients.values()))
     limit = max(float(gx.abs().quantile(0.98)) for gx, _ in gradients.values())
-    figure, axes = _empty_grid(3, images, ("image", "$G_x$", "$G_y$"))
+    figure, axes = _empty_grid(4, images, ("image", "$G_x$", "$G_y$", "distance"))
     for column, (name, image) in enumerate(images.items()):
         _show_image(axes[0, column], image, box)
         for row, gradient in enumerate(gradients[name], start=1):
             view = _inside(gradient, box)[0, 0].numpy()
             shown = axes[row, column].imshow(view, cmap="gray", vmin=-limit, vmax=limit)
-    figure.colorbar(
-        shown, ax=axes, label="gradient (image values in [0, 1])", shrink=0.6, extend="both"
-    )
+        error = torch.hypot(*(ours - real for ours, real in zip(gradients[name], hr, strict=True)))
+        view = _inside(error, box)[0, 0].numpy()
+        wrong = axes[3, column].imshow(view, cmap="magma", vmin=0, vmax=limit)
+    figure.colorbar(shown, ax=axes[:3], label="gradient", shrink=0.6, extend="both")
+    figure.colorbar(wrong, ax=axes[3], label="distance from HR's", extend="max")
     return figure
 
 
@@ -66,6 +73,35 @@ def variance_grid(images: Mapping[str, Tensor], patch_size: int = 8) -> Figure:
     figure.colorbar(
         shown, ax=axes, label=f"variance in {patch_size}x{patch_size} patches", extend="min"
     )
+    return figure
+
+
+def variance_curves(images: Mapping[str, Tensor], row: int, patch_size: int = 8) -> Figure:
+    """Variance from patch to patch along one row of patches; the paper's Fig. 2.
+
+    The first image (1, C, H, W), HR, is shown with the row marked; beside it are the curves of gx
+    and gy, a line per image.
+    """
+    figure, panels = plt.subplot_mosaic(
+        [["picture", "x"], ["picture", "y"]], figsize=(11, 4), width_ratios=(1, 2.4)
+    )
+    hr = next(iter(images.values()))
+    _show_image(panels["picture"], to_grey(hr))  # which the gradients are taken of
+    corner, width = (0, row * patch_size + 1), hr.shape[-1] - 1
+    style = {"fill": False, "color": MARK, "linewidth": 1.5}
+    panels["picture"].add_patch(Rectangle(corner, width, patch_size, **style))
+    panels["picture"].set_title("HR, the row marked")
+    for name, image in images.items():
+        for direction, values in zip("xy", variance_maps(image, patch_size)[0], strict=True):
+            curve = values[row].numpy()
+            panels[direction].plot(curve, color=colour(name), label=name, linewidth=1.3)
+            panels[direction].set_ylabel(f"variance of $G_{direction}$")
+    panels["x"].tick_params(labelbottom=False)
+    panels["y"].set_xlabel("number of the patch in the row")
+    panels["x"].legend(frameon=False, ncols=len(images), loc="upper right")
+    sns.despine(figure)
+    for spine in panels["picture"].spines.values():
+        spine.set_visible(True)
     return figure
 
 
@@ -131,21 +167,50 @@ def batch(lr: Tensor, hr: Tensor) -> Figure:
     return figure
 
 
-def crops(images: Mapping[str, Tensor], box: Box, notes: Mapping[str, str]) -> Figure:
+def crops(
+    images: Mapping[str, Tensor], box: Box, notes: Mapping[str, str], *, errors: bool = False
+) -> Figure:
     """The first image whole with `box` marked, then that crop of every image; the paper's Fig. 3.
 
-    Images are (1, C, H, W). `notes` are written below the crops, by image name.
+    Images are (1, C, H, W). `notes` are written below the crops, by image name. With `errors`,
+    each crop's mean absolute difference from the first image, HR, is shown below it, all on one
+    scale. Every pixel of a crop is a square of whole pixels on a screen of double resolution.
     """
-    whole = next(iter(images.values()))
-    figure, axes = plt.subplots(1, len(images) + 1, figsize=(2.1 * (len(images) + 1), 2.6))
-    _show_image(axes[0], whole)
+    hr = next(iter(images.values()))
     top, left, side = box
-    axes[0].add_patch(Rectangle((left, top), side, side, fill=False, color=MARK, linewidth=2))
-    axes[0].set_title("whole picture")
-    for ax, (name, image) in zip(axes[1:], images.items(), strict=True):
+    cell = max(1, 288 // side) * side / 2  # pixels at 75 dots an inch
+    rows = 2 if errors else 1
+    size = ((len(images) + 1) * (cell + GAP) + GAP, rows * (cell + GAP) + 2 * GAP + 3 * LINE)
+    figure = plt.figure(figsize=(size[0] / 75, size[1] / 75), dpi=75, layout="none")
+
+    def place(column: int, row: int) -> Axes:
+        """Make axes of one cell, counted from the upper left, in exact pixels."""
+        x, y = GAP + column * (cell + GAP), size[1] - LINE - GAP - row * (cell + GAP) - cell
+        ax = figure.add_axes((x / size[0], y / size[1], cell / size[0], cell / size[1]))
+        ax.set(xticks=[], yticks=[])
+        return ax
+
+    whole = place(0, 0)
+    _show_image(whole, hr)
+    whole.add_patch(Rectangle((left, top), side, side, fill=False, color=MARK, linewidth=2))
+    whole.set_title("whole picture")
+    away = {name: (image - hr).abs().mean(dim=1) for name, image in images.items()}
+    limit = max(float(_inside(error, box).quantile(0.99)) for error in away.values())
+    for column, (name, image) in enumerate(images.items(), start=1):
+        lowest = ax = place(column, 0)
         _show_image(ax, image, box)
         ax.set_title(name)
-        ax.set_xlabel(notes.get(name, ""))
+        if errors and column > 1:
+            lowest = place(column, 1)
+            view = _inside(away[name], box)[0].numpy()
+            shown = lowest.imshow(view, cmap="magma", vmin=0, vmax=limit, interpolation="nearest")
+        lowest.set_xlabel(notes.get(name, ""), fontsize="small")
+    if errors:
+        spare = place(1, 1)
+        spare.axis("off")
+        figure.colorbar(
+            shown, ax=spare, label="|SR $-$ HR|", fraction=0.9, aspect=9, shrink=0.9, extend="max"
+        )
     return figure
 
 
@@ -161,7 +226,7 @@ def _empty_grid(
     rows: int, images: Mapping[str, Tensor], labels: tuple[str, ...]
 ) -> tuple[Figure, np.ndarray]:
     """Axes without ticks: a column per image, with its name; a row per label."""
-    size = (2.3 * len(images) + 0.6, 2.3 * rows)
+    size = (2 * len(images) + 0.6, 2 * rows)
     figure, axes = plt.subplots(rows, len(images), figsize=size, squeeze=False)
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
@@ -191,7 +256,7 @@ def _show_numbers(ax: Axes, values: Tensor) -> None:
     limit = float(values.abs().max())
     ax.imshow(values.numpy(), cmap="gray", vmin=-limit, vmax=limit, interpolation="nearest")
     for (row, column), value in np.ndenumerate(values.numpy()):
-        colour = "black" if value > -0.3 * limit else "white"
+        ink = "black" if value > -0.3 * limit else "white"
         text = f"{value:.2f}"
         size = 56 / len(values)
-        ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
+        ax.text(column, row, text, ha="center", va="center", color=ink, fontsize=size)

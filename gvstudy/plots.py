@@ -27,9 +27,12 @@ COLOURS = {
     "ssim": _PALETTE[4],
     "ssim+gv": _PALETTE[6],
 }
+OWN = "tab:purple"  # of a loss that isn't the study's
 # Where one colour stands for a regulariser, whatever the pixel loss.
 REGULARISER_COLOURS = {"gv": COLOURS["l2+gv"], "tv2": "0.45"}
 REGULARISER_MARKERS = {"alone": "o", "tv": "s", "gv": "^"}
+# From light to dark, and none of a loss's colours.
+SCALE_COLOURS = dict(zip((2, 3, 4), sns.color_palette("YlGnBu", 5)[2:], strict=True))
 MARK = _PALETTE[1]  # marks a place in a picture
 AXIS_LABELS = {"psnr_y": "PSNR (luma, dB)", "ssim_y": "SSIM (luma)"}
 
@@ -52,9 +55,9 @@ def save(figure: Figure, folder: str | Path, name: str) -> None:
             figure.savefig(temporary, metadata=metadata)
 
 
-def colour(label: str) -> object:
+def colour(label: str) -> Any:
     """The colour that a loss (or HR, or bicubic) has in every figure."""
-    return COLOURS.get(label, _PALETTE[8])
+    return COLOURS.get(label, OWN)
 
 
 def edge_profile(profile: pd.DataFrame) -> Figure:
@@ -119,12 +122,8 @@ def choices(measured: pd.DataFrame) -> Figure:
     figure, ax = plt.subplots(figsize=(6.5, 3.4))
     ax.axvline(0, color="0.7", linewidth=1)
     positions = np.arange(len(changes))
-    for scale, offset, shade, marker in (
-        (2, 0.2, _PALETTE[0], "o"),
-        (3, 0, _PALETTE[1], "s"),
-        (4, -0.2, _PALETTE[2], "^"),
-    ):
-        style = {"color": shade, "marker": marker, "label": f"x{scale}"}
+    for scale, offset, marker in ((2, 0.2, "o"), (3, 0, "s"), (4, -0.2, "^")):
+        style = {"color": SCALE_COLOURS[scale], "marker": marker, "label": f"x{scale}"}
         ax.scatter(changes[scale], positions + offset, **style)
     ax.set_yticks(positions, changes.index)
     ax.set_xlabel('PSNR of bicubic, difference from "standard" (dB)')
@@ -143,8 +142,8 @@ def forest(effects: pd.DataFrame, label: str) -> Figure:
     panels = effects.index.unique(0)
     lines = list(dict.fromkeys(effects.index.droplevel(0)))
     groups = dict.fromkeys(line[0] for line in lines)
-    hues = dict(zip(groups, _PALETTE, strict=False))
-    hues |= {group: hue for group, hue in REGULARISER_COLOURS.items() if group in groups}
+    known = REGULARISER_COLOURS | SCALE_COLOURS
+    hues = {group: known.get(group, OWN) for group in groups}
     size = (3.3 * len(panels) + 1, (0.26 if len(lines) > 6 else 0.4) * len(lines) + 1.3)
     figure, axes = plt.subplots(
         1, len(panels), figsize=size, sharex=True, sharey=True, squeeze=False
@@ -177,135 +176,117 @@ def forest(effects: pd.DataFrame, label: str) -> Figure:
 
 
 def variance_histograms(variances: pd.DataFrame) -> Figure:
-    """How often each patch variance occurs: a panel per `direction`, a line per `image`.
+    """How often each patch variance occurs: a panel per `image`, beside HR's in grey.
 
-    `variances` has one row per patch, with its `variance`. The first bin also counts everything
-    below it.
+    `variances` has one row per patch, with its `variance`; one of the images is HR. The first bin
+    also counts everything below it.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.4), sharey=True)
-    bins = np.geomspace(1e-5, float(variances["variance"].max()), 50)
-    for ax, (direction, rows) in zip(axes, variances.groupby("direction"), strict=True):
-        for name, some in rows.groupby("image", sort=False):
-            inside = some["variance"].clip(lower=bins[0])
-            style = {"color": colour(str(name)), "label": name, "linewidth": 1.6}
-            ax.hist(inside, bins=bins, histtype="step", **style)
-        ax.set(xscale="log", xlabel=f"variance of $G_{direction}$ in a patch")
-    axes[0].set_ylabel("number of patches")
-    axes[0].legend(frameon=False, loc="upper left")
+    found = dict(iter(variances.groupby("image", sort=False)["variance"]))
+    hr = found.pop("HR")
+    bins = np.geomspace(1e-5, float(variances["variance"].max()), 40)
+    figure, axes = plt.subplots(
+        1, len(found), figsize=(3.4 * len(found), 2.9), sharey=True, squeeze=False
+    )
+    for ax, (name, values) in zip(axes[0], found.items(), strict=True):
+        ax.hist(hr.clip(lower=bins[0]), bins=bins, histtype="stepfilled", color="0.82", label="HR")
+        style = {"color": colour(str(name)), "linewidth": 2, "label": name}
+        ax.hist(values.clip(lower=bins[0]), bins=bins, histtype="step", **style)
+        ax.set(xscale="log", xlabel="gradient variance of a patch", title=name)
+    axes[0, 0].set_ylabel("number of patches")
+    axes[0, 0].legend(frameon=False, loc="upper left")
     sns.despine(figure)
     return figure
 
 
-def variance_curves(variances: pd.DataFrame) -> Figure:
-    """Variance from patch to patch: a panel per `direction`, a line per `image` (paper's Fig. 2).
+def distribution(rows: pd.DataFrame, metric: str, label: str) -> Figure:
+    """How a metric is distributed over the images of a set: one histogram per `loss`.
 
-    `variances` has one row per patch of a row of patches: its number `patch` and its `variance`.
+    `rows` has one row per image, `loss` and seed; the seeds of an image are averaged first. A
+    dashed line marks the mean.
     """
-    figure, axes = plt.subplots(2, 1, figsize=(9.5, 4.6), sharex=True)
-    for ax, (direction, rows) in zip(axes, variances.groupby("direction"), strict=True):
-        for name, some in rows.groupby("image", sort=False):
-            style = {"color": colour(str(name)), "label": name}
-            ax.plot(some["patch"], some["variance"], linewidth=1.2, **style)
-        ax.set_ylabel(f"variance of $G_{direction}$")
-    axes[-1].set_xlabel("patch number in the row")
-    axes[0].legend(frameon=False, ncols=4, loc="upper right")
+    means = rows.groupby(["loss", "image"], sort=False)[metric].mean().reset_index()
+    figure, ax = plt.subplots(figsize=(6.5, 2.9))
+    palette = {loss: colour(loss) for loss in means["loss"].unique()}
+    sns.histplot(means, x=metric, hue="loss", palette=palette, element="step", bins=24, ax=ax)
+    for loss, values in means.groupby("loss", sort=False)[metric]:
+        ax.axvline(values.mean(), color=palette[loss], linestyle="--", linewidth=1.2)
+    ax.set(xlabel=label, ylabel="number of images")
+    sns.move_legend(ax, "upper left", title=None, frameon=False)
     sns.despine(figure)
     return figure
 
 
-def tradeoff(table: pd.DataFrame, bicubic: Mapping[str, float]) -> Figure:
-    """PSNR against variance ratio: one point per row of `table`.
+def tradeoff(table: pd.DataFrame) -> Figure:
+    """PSNR against variance ratio: one point per row of `table`, arrows to + TV and to + GV.
 
-    `table` has the columns `pixel` and `regulariser` and the metrics. The marker shows the
-    regulariser, the colour the loss (TV has the colour of its pixel loss). An arrow leads from each
-    pixel loss alone to its combination with GV. The left panel includes `bicubic`, the baseline's
-    metrics; the right one zooms in.
+    `table` has the columns `pixel` and `regulariser` ("alone", "tv" or "gv") and the metrics. The
+    colour shows the pixel loss, the marker the regulariser.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.8))
-    for ax in axes:
-        for pixel, rows in table.groupby("pixel", sort=False):
-            points = rows.set_index("regulariser")[["variance_ratio", "psnr_y"]]
-            for regulariser, (x, y) in points.iterrows():
-                name = pixel if regulariser == "alone" else f"{pixel}+{regulariser}"
-                style = {"marker": REGULARISER_MARKERS[regulariser], "label": name, "zorder": 3}
-                if regulariser == "tv":  # hollow, because it often covers the pixel loss alone
-                    hollow = {"facecolor": "none", "edgecolor": COLOURS[str(pixel)]}
-                    ax.scatter(x, y, s=90, linewidth=1.4, **hollow, **style)
-                else:
-                    ax.scatter(x, y, s=60, edgecolor="white", color=colour(name), **style)
-            arrow = {"arrowstyle": "->", "color": COLOURS[str(pixel)], "shrinkA": 4, "shrinkB": 4}
-            ax.annotate("", points.loc["gv"], points.loc["alone"], arrowprops=arrow)
-        ax.set(xlabel="variance ratio SR / HR", ylabel=AXIS_LABELS["psnr_y"])
-    style = {"color": COLOURS["bicubic"], "marker": "X", "s": 60, "edgecolor": "white"}
-    axes[0].scatter(bicubic["variance_ratio"], bicubic["psnr_y"], label="bicubic", **style)
-    axes[0].axvline(1, color=COLOURS["HR"], linestyle=":", label="HR")
-    axes[0].set_title("with bicubic")
-    axes[1].set_title("trained models only")
-    axes[1].margins(0.12)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, loc="outside right center")
+    figure, ax = plt.subplots(figsize=(7, 3.6))
+    for pixel, rows in table.groupby("pixel", sort=False):
+        hue = COLOURS[str(pixel)]
+        points = rows.set_index("regulariser")[["variance_ratio", "psnr_y"]]
+        for regulariser, point in points.iterrows():
+            face = "none" if regulariser == "tv" else hue
+            style: dict[str, Any] = {"marker": REGULARISER_MARKERS[regulariser], "zorder": 3}
+            ax.scatter(point.iloc[0], point.iloc[1], s=80, facecolor=face, edgecolor=hue, **style)
+        arrow = {"arrowstyle": "->", "color": hue, "shrinkA": 5, "shrinkB": 5, "linewidth": 1.6}
+        ax.annotate("", points.loc["gv"], points.loc["alone"], arrowprops=arrow)
+        below: dict[str, Any] = {"xytext": (0, -18), "textcoords": "offset points", "ha": "center"}
+        ax.annotate(str(pixel).upper(), points.loc["alone"], color=hue, weight="bold", **below)
+    names = {"alone": "alone", "tv": "with TV", "gv": "with GV"}
+    grey: dict[str, Any] = {"color": "0.4", "linewidth": 0, "markersize": 8}
+    handles = [
+        Line2D([], [], marker=marker, label=names[key], **grey)
+        for key, marker in REGULARISER_MARKERS.items()
+    ]
+    handles[1].set_markerfacecolor("none")
+    ax.axvline(1, color=COLOURS["HR"], linestyle=":", zorder=0)
+    ax.annotate("HR", (1, 0.02), xycoords=("data", "axes fraction"), xytext=(4, 0),
+                textcoords="offset points")  # fmt: skip
+    ax.margins(0.08, 0.2)
+    ax.set(xlabel="variance ratio SR / HR", ylabel=AXIS_LABELS["psnr_y"])
+    ax.legend(handles=handles, frameon=False, loc="center")
     sns.despine(figure)
     return figure
 
 
 def sweep(points: pd.DataFrame, alone: pd.Series, authors: pd.Series) -> Figure:
-    """PSNR and SSIM against variance ratio as a weight grows.
+    """PSNR and SSIM against variance ratio as a weight grows: each dot is a weight.
 
-    One line per `family`, one row of panels per `padding`; the largest weight is written at its
-    end of a line. The view fits the other families; "TV" may leave it.
+    A `line` is one setting, and has the colour of its `family`, whose name stands at the end. The
+    view fits the other families; "TV" may leave it.
 
     Args:
-        points: one row per training: `family`, `padding` ("" for all rows), `weight` and the
-            metrics `variance_ratio`, `psnr_y`, `ssim_y`.
+        points: one row per training: `family`, `line`, `weight` and the metrics `variance_ratio`,
+            `psnr_y`, `ssim_y`.
         alone: the same metrics of the pixel loss without a regulariser; a star.
-        authors: the same metrics, and the `padding`, of the paper's own setting; a ring.
+        authors: the same metrics of the paper's own setting; a ring.
     """
-    paddings = [name for name in points["padding"].unique() if name] or [""]
-    figure, axes = plt.subplots(
-        len(paddings), 2, figsize=(10.5, 0.9 + 3.1 * len(paddings)), squeeze=False,
-        sharex=True, sharey="col",
-    )  # fmt: skip
+    figure, axes = plt.subplots(1, 2, figsize=(10.5, 3.6))
     families = points["family"].unique()
     known = {"TV": REGULARISER_COLOURS["tv2"], "GV": REGULARISER_COLOURS["gv"]}
     shades = iter(sns.color_palette("viridis", sum(name not in known for name in families)))
     hues = {name: known.get(name) or next(shades) for name in families}
-    for row, padding in zip(axes, paddings, strict=True):
-        here = points[points["padding"].isin([padding, ""])].sort_values("weight")
-        for ax, (metric, label) in zip(row, AXIS_LABELS.items(), strict=True):
-            _draw_families(ax, here, metric, hues)
-            _fit_view(ax, points[points["family"] != "TV"], metric)
-            star = (alone["variance_ratio"], alone[metric])
-            ax.scatter(*star, marker="*", s=110, color="black", zorder=4, label="L2 alone")
-            if padding in ("", authors["padding"]):
-                ring = (authors["variance_ratio"], authors[metric])
-                style = {"facecolor": "none", "edgecolor": COLOURS["l2+gv"], "linewidth": 1.6}
-                ax.scatter(*ring, s=120, zorder=5, label="the paper's setting", **style)
-            ax.set(ylabel=label, title=f"padding {padding}" if padding else "")
-    for ax in axes[-1]:
-        ax.set_xlabel("variance ratio SR / HR")
-    legends = [ax.get_legend_handles_labels() for ax in axes.flat]
-    handles = {label: handle for pair in legends for handle, label in zip(*pair, strict=True)}
-    figure.legend(handles.values(), handles, frameon=False, loc="outside right center")
+    for ax, (metric, label) in zip(axes, AXIS_LABELS.items(), strict=True):
+        for (family, _), line in points.groupby(["family", "line"], sort=False):
+            x, y = (line.sort_values("weight")[which] for which in ("variance_ratio", metric))
+            ax.plot(x, y, color=hues[family], marker="o", markersize=3.5, linewidth=1.2)
+        _fit_view(ax, points[points["family"] != "TV"], metric)
+        inside = points[points[metric].between(*ax.get_ylim())]
+        away = (inside["variance_ratio"] - alone["variance_ratio"]).abs()
+        for farthest in away.groupby(inside["family"], sort=False).idxmax():
+            family, *place = inside.loc[farthest, ["family", "variance_ratio", metric]]
+            beside = {"textcoords": "offset points", "xytext": (5, -3), "annotation_clip": False}
+            ax.annotate(family, place, color=hues[family], weight="bold", **beside)
+        star = {"marker": "*", "s": 110, "color": "black", "zorder": 4, "label": "L2 alone"}
+        ax.scatter(alone["variance_ratio"], alone[metric], **star)
+        ring = {"facecolor": "none", "edgecolor": "black", "linewidth": 1.4, "zorder": 5, "s": 110}
+        ax.scatter(authors["variance_ratio"], authors[metric], label="the paper's setting", **ring)
+        ax.set(xlabel="variance ratio SR / HR", ylabel=label)
+    axes[0].legend(frameon=False, loc="lower left")
     sns.despine(figure)
     return figure
-
-
-def _draw_families(ax: Axes, points: pd.DataFrame, metric: str, hues: Mapping[str, Any]) -> None:
-    """One line per family, with the largest weight written at its end."""
-    lines = dict(iter(points.groupby("family")))
-    for place, family in enumerate(name for name in hues if name in lines):
-        line, hue = lines[family], hues[family]
-        ax.plot(
-            line["variance_ratio"], line[metric], color=hue, marker="o", markersize=4,
-            label=family,
-        )  # fmt: skip
-        end = line.iloc[-1]
-        # Alternate sides, so that the weights of neighbouring lines don't cover each other.
-        beside = {"xytext": (-4, -9), "ha": "right"} if place % 2 else {"xytext": (4, 3)}
-        ax.annotate(
-            f"{end['weight']:g}", (end["variance_ratio"], end[metric]), **beside,
-            textcoords="offset points", size=7, color=hue, annotation_clip=True,
-        )  # fmt: skip
 
 
 def _fit_view(ax: Axes, points: pd.DataFrame, metric: str) -> None:

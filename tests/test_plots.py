@@ -94,35 +94,70 @@ def test_dots_show_every_seed_and_the_mean_of_each_variant():
 
 def points(*lines):
     return pd.DataFrame(
-        {"family": family, "padding": padding, "weight": weight, "psnr_y": 30 - weight,
-         "ssim_y": 0.9 - weight / 100, "variance_ratio": 0.8 + weight / 10}
-        for family, padding in lines for weight in (0.1, 1)
+        {"family": family, "line": line, "weight": weight, "psnr_y": 30 - weight,
+         "ssim_y": 0.9 - weight / 100, "variance_ratio": 0.8 + sign * weight / 10}
+        for family, line, sign in lines for weight in (1, 0.1)
     )  # fmt: skip
 
 
 ALONE = pd.Series({"variance_ratio": 0.8, "psnr_y": 30, "ssim_y": 0.9})
 
 
-def test_a_sweep_has_one_row_per_padding_and_tv_in_both():
-    shown = points(("GV, patch 8", "zeros"), ("GV, patch 8", "valid"), ("TV", ""))
+def test_a_sweep_draws_every_setting_and_names_a_family_where_it_is_farthest_from_l2():
+    shown = points(("GV", "8 zeros", 1), ("GV", "8 valid", 1), ("maps", "", 0.5), ("TV", "", -1))
     figure = plots.sweep(shown, ALONE, shown.iloc[1])
-    titles = [ax.get_title() for ax in figure.axes]
-    assert titles == ["padding zeros"] * 2 + ["padding valid"] * 2
-    for ax in figure.axes:
-        assert [line.get_label() for line in ax.lines] == ["GV, patch 8", "TV"]
-    assert figure.axes[0].lines[0].get_ydata() == pytest.approx([29.9, 29])
-    rings = [len(ax.collections) for ax in figure.axes]
-    assert rings == [2, 2, 1, 1]  # the star, and the paper's setting with its own padding
-    (legend,) = figure.legends
-    labels = [text.get_text() for text in legend.get_texts()]
-    assert labels == ["GV, patch 8", "TV", "L2 alone", "the paper's setting"]
+    for ax, metric in zip(figure.axes, ("psnr_y", "ssim_y"), strict=True):
+        assert ax.lines[0].get_xdata().tolist() == pytest.approx([0.81, 0.9])
+        assert len(ax.lines) == 4
+        hues = [line.get_color() for line in ax.lines]
+        assert hues[0] == hues[1], "one family, one colour"
+        assert len(set(hues)) == 3
+        star, ring = (dots.get_offsets()[0] for dots in ax.collections)
+        for place, row in ((star, ALONE), (ring, shown.iloc[1])):
+            assert place.tolist() == pytest.approx([row["variance_ratio"], row[metric]])
+        names = {text.get_text(): text.xy for text in ax.texts}
+        assert names["GV"][0] == pytest.approx(0.9)
+        assert names["TV"][0] == pytest.approx(0.7)
 
 
-def test_a_sweep_without_paddings_is_one_row():
-    shown = points(("GV", ""), ("maps", ""))
-    figure = plots.sweep(shown, ALONE, shown.iloc[1])
-    assert [ax.get_ylabel() for ax in figure.axes] == ["PSNR (luma, dB)", "SSIM (luma)"]
-    assert [len(ax.lines) for ax in figure.axes] == [2, 2]
+def test_a_tradeoff_leads_from_each_pixel_loss_to_gv():
+    table = pd.DataFrame(
+        {"pixel": pixel, "regulariser": added, "variance_ratio": 0.8 + x, "psnr_y": 31 + y}
+        for pixel, y in (("l2", 0), ("ssim", 1))
+        for added, x in (("alone", 0), ("tv", -0.01), ("gv", 0.05))
+    )
+    (ax,) = plots.tradeoff(table).axes
+    drawn = np.concatenate([dots.get_offsets().data for dots in ax.collections])
+    assert drawn == pytest.approx(table[["variance_ratio", "psnr_y"]].to_numpy())
+    heads = [text.xy for text in ax.texts if text.arrow_patch]
+    assert np.array(heads) == pytest.approx(np.array([(0.85, 31), (0.85, 32)]))
+    assert {"L2", "SSIM", "HR"} <= {text.get_text() for text in ax.texts}
+
+
+def test_histograms_show_each_image_beside_hr():
+    variances = pd.DataFrame({"image": ["HR"] * 3 + ["l2"] * 2, "variance": [1, 1e-3, 1e-9, 1, 1]})
+    (ax,) = plots.variance_histograms(variances).axes
+    assert ax.get_title() == "l2"
+    assert len(ax.patches) == 2  # HR's area, and the line of l2
+    assert ax.patches[0].get_xy()[:, 1].max() == 1, "what is below the first bin is counted in it"
+    assert ax.patches[1].get_xy()[:, 1].max() == 2
+
+
+def test_a_distribution_marks_the_mean_over_images():
+    rows = pd.DataFrame(
+        {"loss": loss, "image": image, "seed": seed, "variance_ratio": image / 4 + up + seed}
+        for loss, up in (("l2", 0), ("l2+gv", 0.1)) for image in range(4) for seed in (-1, 1)
+    )  # fmt: skip
+    (ax,) = plots.distribution(rows, "variance_ratio", "ratio").axes
+    assert [line.get_xdata()[0] for line in ax.lines] == pytest.approx([0.375, 0.475])
+    assert ax.get_xlabel() == "ratio"
+
+
+def test_losses_and_scales_share_no_colour():
+    losses = {to_rgba(hue) for hue in (*plots.COLOURS.values(), plots.OWN)}
+    assert len(losses) == len(plots.COLOURS) + 1
+    assert losses.isdisjoint(to_rgba(hue) for hue in plots.SCALE_COLOURS.values())
+    assert plots.colour("l2+my_loss") == plots.OWN
 
 
 def test_a_figure_is_saved_for_screen_and_print(tmp_path):
