@@ -46,10 +46,14 @@ def gradient_grid(images: Mapping[str, Tensor], box: Box | None = None) -> Figur
         _show_image(axes[0, column], image, box)
         for row, gradient in enumerate(gradients[name], start=1):
             view = _inside(gradient, box)[0, 0].numpy()
-            shown = axes[row, column].imshow(view, cmap="gray", vmin=-limit, vmax=limit)
+            shown = axes[row, column].imshow(
+                view, cmap="gray", vmin=-limit, vmax=limit, interpolation="nearest"
+            )
         error = torch.hypot(*(ours - real for ours, real in zip(gradients[name], hr, strict=True)))
         view = _inside(error, box)[0, 0].numpy()
-        wrong = axes[3, column].imshow(view, cmap="magma", vmin=0, vmax=limit)
+        wrong = axes[3, column].imshow(
+            view, cmap="magma", vmin=0, vmax=limit, interpolation="nearest"
+        )
     figure.colorbar(shown, ax=axes[:3], label="gradient", shrink=0.6, extend="both")
     figure.colorbar(wrong, ax=axes[3], label="distance from HR's", extend="max")
     return figure
