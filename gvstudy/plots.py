@@ -232,8 +232,10 @@ def tradeoff(table: pd.DataFrame) -> Figure:
             ax.scatter(point.iloc[0], point.iloc[1], s=80, facecolor=face, edgecolor=hue, **style)
         arrow = {"arrowstyle": "->", "color": hue, "shrinkA": 5, "shrinkB": 5, "linewidth": 1.6}
         ax.annotate("", points.loc["gv"], points.loc["alone"], arrowprops=arrow)
-        below: dict[str, Any] = {"xytext": (0, -18), "textcoords": "offset points", "ha": "center"}
-        ax.annotate(str(pixel).upper(), points.loc["alone"], color=hue, weight="bold", **below)
+        down = points.loc["gv", "psnr_y"] < points.loc["alone", "psnr_y"]
+        aside: dict[str, Any] = {"xytext": (0, 8 if down else -18), "ha": "center"}
+        name = {"color": hue, "weight": "bold", "textcoords": "offset points"}
+        ax.annotate(str(pixel).upper(), points.loc["alone"], **aside, **name)
     names = {"alone": "alone", "tv": "with TV", "gv": "with GV"}
     grey: dict[str, Any] = {"color": "0.4", "linewidth": 0, "markersize": 8}
     handles = [
@@ -263,7 +265,8 @@ def sweep(points: pd.DataFrame, alone: pd.Series, authors: pd.Series) -> Figure:
         alone: the same metrics of the pixel loss without a regulariser; a star.
         authors: the same metrics of the paper's own setting; a ring.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(10.5, 3.6))
+    points = points.reset_index(drop=True)
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.2))
     families = points["family"].unique()
     known = {"TV": REGULARISER_COLOURS["tv2"], "GV": REGULARISER_COLOURS["gv"]}
     shades = iter(sns.color_palette("viridis", sum(name not in known for name in families)))
@@ -274,10 +277,12 @@ def sweep(points: pd.DataFrame, alone: pd.Series, authors: pd.Series) -> Figure:
             ax.plot(x, y, color=hues[family], marker="o", markersize=3.5, linewidth=1.2)
         _fit_view(ax, points[points["family"] != "TV"], metric)
         inside = points[points[metric].between(*ax.get_ylim())]
+        inside = inside[inside["variance_ratio"].between(*ax.get_xlim())]
         away = (inside["variance_ratio"] - alone["variance_ratio"]).abs()
         for farthest in away.groupby(inside["family"], sort=False).idxmax():
             family, *place = inside.loc[farthest, ["family", "variance_ratio", metric]]
-            beside = {"textcoords": "offset points", "xytext": (5, -3), "annotation_clip": False}
+            offset = (5, -3) if place[0] > alone["variance_ratio"] else (0, 8)
+            beside = {"textcoords": "offset points", "xytext": offset}
             ax.annotate(family, place, color=hues[family], weight="bold", **beside)
         star = {"marker": "*", "s": 110, "color": "black", "zorder": 4, "label": "L2 alone"}
         ax.scatter(alone["variance_ratio"], alone[metric], **star)
