@@ -1,6 +1,7 @@
 """The study's charts: tidy frames in, a figure out. Colours and style of every figure are here."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,10 @@ def training_curves(history: pd.DataFrame) -> Figure:
     `history` has the columns `loss`, `step`, `psnr_y` and `variance_ratio`.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
+    markers = cycle("o^sD")  # which tell the lines apart in grey
     for loss, rows in history.groupby("loss", sort=False):
-        style = {"color": colour(str(loss)), "label": loss, "marker": ".", "markersize": 5}
+        style = {"color": colour(str(loss)), "label": loss, "marker": next(markers)}
+        style |= {"markersize": 4, "linewidth": 1.2}
         left.plot(rows["step"], rows["psnr_y"], **style)
         right.plot(rows["step"], rows["variance_ratio"], **style)
     right.axhline(1, color=COLOURS["HR"], linestyle=":", label="HR")
@@ -202,16 +205,22 @@ def distribution(rows: pd.DataFrame, metric: str, label: str) -> Figure:
     """How a metric is distributed over the images of a set: one histogram per `loss`.
 
     `rows` has one row per image, `loss` and seed; the seeds of an image are averaged first. A
-    dashed line marks the mean.
+    dashed line with the loss's name marks the mean.
     """
     means = rows.groupby(["loss", "image"], sort=False)[metric].mean().reset_index()
     figure, ax = plt.subplots(figsize=(6.5, 2.9))
     palette = {loss: colour(loss) for loss in means["loss"].unique()}
-    sns.histplot(means, x=metric, hue="loss", palette=palette, element="step", bins=24, ax=ax)
+    sns.histplot(
+        means, x=metric, hue="loss", palette=palette, element="step", bins=24, legend=False, ax=ax
+    )
     for loss, values in means.groupby("loss", sort=False)[metric]:
-        ax.axvline(values.mean(), color=palette[loss], linestyle="--", linewidth=1.2)
+        mean, hue = values.mean(), palette[loss]
+        ax.axvline(mean, color=hue, linestyle="--", linewidth=1.2)
+        ax.annotate(
+            str(loss), (mean, 1), xycoords=("data", "axes fraction"), color=hue,
+            xytext=(0, 3), textcoords="offset points", ha="center", weight="bold",
+        )  # fmt: skip
     ax.set(xlabel=label, ylabel="number of images")
-    sns.move_legend(ax, "upper left", title=None, frameon=False)
     sns.despine(figure)
     return figure
 
