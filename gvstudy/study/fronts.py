@@ -1,0 +1,90 @@
+"""What a weight costs and brings, as curves fitted to trials, and the weights that they choose.
+
+The rule is that of experiment 10 in `data/reference/PLAN.md`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.polynomial import Polynomial
+
+from gvstudy.study.statistics import PAIRING
+from gvstudy.validation import check_choice
+
+METRICS = ("psnr_y", "variance_ratio", "variance_distance")
+LARGEST_COST = 0.05  # dB of PSNR that a chosen weight may cost
+POINTS = 1000  # weights at which a curve is evaluated
+SPACINGS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "log": (np.log, np.geomspace),
+    "linear": (np.asarray, np.linspace),
+}
+
+
+def changes(trials: pd.DataFrame, alone: pd.DataFrame) -> pd.DataFrame:
+    """What a weight changes, by weight and seed: the mean over images of `METRICS`, minus L2's.
+
+    Args:
+        trials: a row per image, seed and `weight` of one loss, as `Store.results` gives them.
+        alone: the rows of L2, with the same images and seeds.
+
+    Raises ValueError where an image of a run has no partner in `alone`.
+    """
+    base = alone.set_index(PAIRING)[list(METRICS)]
+    keys = pd.MultiIndex.from_frame(trials[PAIRING])
+    if not keys.isin(base.index).all():
+        missing = keys[~keys.isin(base.index)][0]
+        named = ", ".join(f"{name} {key}" for name, key in zip(PAIRING, missing, strict=True))
+        raise ValueError(f"no row of the pixel loss alone for {named}")
+    difference = trials[list(METRICS)].to_numpy() - base.loc[keys].to_numpy()
+    found = trials[["weight", "seed"]].assign(**dict(zip(METRICS, difference.T, strict=True)))
+    return found.groupby(["weight", "seed"]).mean().reset_index()
+
+
+def curve(changed: pd.DataFrame, spacing: str = "log") -> pd.DataFrame:
+    """The parabola that fits each metric's changes best, at weights from the least to the largest.
+
+    Args:
+        changed: from `changes`; at least three weights.
+        spacing: "log", a parabola in log weight; "linear", in the weight itself.
+
+    Returns a row for each of `POINTS` weights, equally spaced, with `weight` and the fitted
+    changes. Raises ValueError for fewer than three weights, for weights that a logarithm can't
+    take, and for an unknown spacing.
+    """
+    check_choice("spacing", spacing, SPACINGS)
+    scaled, grid = SPACINGS[spacing]
+    weights = changed["weight"].to_numpy(dtype=float)
+    if len(set(weights)) < 3:
+        raise ValueError(f"a parabola through {len(set(weights))} weights; expected 3 or more")
+    if spacing == "log" and weights.min() <= 0:
+        raise ValueError(f"a weight of {weights.min():g}; expected positive ones")
+    at_weights = grid(weights.min(), weights.max(), POINTS)
+    fitted = {
+        metric: Polynomial.fit(scaled(weights), changed[metric], 2)(scaled(at_weights))
+        for metric in METRICS
+    }
+    return pd.DataFrame({"weight": at_weights, **fitted})
+
+
+def chosen(fitted: pd.DataFrame) -> float:
+    """The weight with the smallest variance distance among those that cost little PSNR.
+
+    Little is at most `LARGEST_COST`. If no weight costs so little, it is the smallest.
+    """
+    cheap = fitted[fitted["psnr_y"] >= -LARGEST_COST]
+    if cheap.empty:
+        return float(fitted["weight"].min())
+    return float(cheap.loc[cheap["variance_distance"].idxmin(), "weight"])
+
+
+def matched(fitted: pd.DataFrame, rise: float) -> float | None:
+    """The smallest weight whose fitted variance ratio rises by `rise`; None if it never does."""
+    reached = fitted[fitted["variance_ratio"] >= rise]
+    return None if reached.empty else float(reached["weight"].min())
+
+
+def at(fitted: pd.DataFrame, weight: float) -> pd.Series:
+    """The fitted changes at the weight of the curve that is nearest to this one."""
+    return fitted.loc[(fitted["weight"] - weight).abs().idxmin()]
