@@ -10,7 +10,13 @@ from gvstudy.paths import checkout, package_data
 
 PLAN = "data/reference/PLAN.md"
 # Results, and their experiment in the plan.
-EXPERIMENTS = {"constant_trials": 1, "constants": 1, "lengths": 1, "lengths_checks": 1}
+EXPERIMENTS = {
+    "constant_trials": 1,
+    "constants": 1,
+    "lengths": 1,
+    "lengths_checks": 1,
+    "precision": 2,
+}
 
 
 def sections(plan):
