@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gvstudy.gradients import gradient_maps, variance_maps
 from gvstudy.images import to_grey, to_uint8
-from gvstudy.plots import MARK, colour
+from gvstudy.plots import MARK, colour, spelled
 
 Box = tuple[int, int, int]  # top, left and side of a square, in pixels
 GAP, LINE = 8, 20  # between the cells of `crops`, and for a line of text, in pixels
@@ -98,7 +98,7 @@ def variance_curves(images: Mapping[str, Tensor], row: int, patch_size: int = 8)
     for name, image in images.items():
         for direction, values in zip("xy", variance_maps(image, patch_size)[0], strict=True):
             curve = values[row].numpy()
-            panels[direction].plot(curve, color=colour(name), label=name, linewidth=1.3)
+            panels[direction].plot(curve, color=colour(name), label=spelled(name), linewidth=1.3)
             panels[direction].set_ylabel(f"variance of $G_{direction}$")
     panels["x"].tick_params(labelbottom=False)
     panels["y"].set_xlabel("number of the patch in the row")
@@ -203,7 +203,7 @@ def crops(
     for column, (name, image) in enumerate(images.items(), start=1):
         lowest = ax = place(column, 0)
         _show_image(ax, image, box)
-        ax.set_title(name)
+        ax.set_title(spelled(name))
         if errors and column > 1:
             lowest = place(column, 1)
             view = _inside(away[name], box)[0].numpy()
@@ -235,7 +235,7 @@ def _empty_grid(
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
     for ax, name in zip(axes[0], images, strict=True):
-        ax.set_title(name)
+        ax.set_title(spelled(name))
     for ax, label in zip(axes[:, 0], labels, strict=True):
         ax.set_ylabel(label)
     return figure, axes

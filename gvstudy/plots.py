@@ -1,5 +1,6 @@
 """The study's charts: tidy frames in, a figure out. Colours and style of every figure are here."""
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
@@ -35,6 +36,8 @@ REGULARISER_MARKERS = {"alone": "o", "tv": "s", "gv": "^"}
 # From light to dark, and none of a loss's colours.
 SCALE_COLOURS = dict(zip((2, 3, 4), sns.color_palette("YlGnBu", 5)[2:], strict=True))
 MARK = _PALETTE[1]  # marks a place in a picture
+_SPELLED = {key: key.upper() for key in ("l1", "l2", "ssim", "gv", "tv", "vdsr", "edsr", "espcn")}
+_SPELLED |= {"tv2": "TV"}
 AXIS_LABELS = {"psnr_y": "PSNR (luma, dB)", "ssim_y": "SSIM (luma)"}
 
 
@@ -61,11 +64,16 @@ def colour(label: str) -> Any:
     return COLOURS.get(label, OWN)
 
 
+def spelled(label: str) -> str:
+    """A label as the text writes it: `l2+gv` is L2+GV, `vdsr` is VDSR; other words stay."""
+    return re.sub(r"\w+", lambda word: _SPELLED.get(word[0], word[0]), label)
+
+
 def edge_profile(profile: pd.DataFrame) -> Figure:
     """Gradients along a row of pixels: one line per column of `profile`."""
     figure, ax = plt.subplots(figsize=(6, 2.8))
     for name in profile:
-        ax.plot(profile[name], color=colour(name), marker=".", label=name)
+        ax.plot(profile[name], color=colour(name), marker=".", label=spelled(name))
     ax.axhline(0, color="0.8", linewidth=0.8, zorder=0)
     ax.set(xlabel="position in the row (pixels)", ylabel="gradient $G_x$")
     ax.legend(frameon=False)
@@ -81,7 +89,7 @@ def training_curves(history: pd.DataFrame) -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
     markers = cycle("o^sD")  # which tell the lines apart in grey
     for loss, rows in history.groupby("loss", sort=False):
-        style = {"color": colour(str(loss)), "label": loss, "marker": next(markers)}
+        style = {"color": colour(str(loss)), "label": spelled(str(loss)), "marker": next(markers)}
         style |= {"markersize": 4, "linewidth": 1.2}
         left.plot(rows["step"], rows["psnr_y"], **style)
         right.plot(rows["step"], rows["variance_ratio"], **style)
@@ -106,7 +114,7 @@ def by_image(rows: pd.DataFrame, metric: str, label: str) -> Figure:
     positions = np.arange(len(wide))
     ax.hlines(positions, wide.min(axis=1), wide.max(axis=1), color="0.8", zorder=1)
     for loss in wide:
-        ax.scatter(wide[loss], positions, color=colour(loss), label=loss, zorder=2)
+        ax.scatter(wide[loss], positions, color=colour(loss), label=spelled(loss), zorder=2)
     ax.set_yticks(positions, wide.index)
     ax.set_xlabel(label)
     ax.invert_yaxis()
@@ -161,8 +169,10 @@ def forest(effects: pd.DataFrame, label: str) -> Figure:
             ax.scatter(row["mean"], position, color=hue, s=28, zorder=3)
             if "paper" in row:
                 ax.scatter(row["paper"], position, color="black", marker="x", s=22, zorder=3)
-        ax.set(title=panel, xlabel=label)
-    names = [" ".join(f"x{p}" if isinstance(p, int) else str(p) for p in line) for line in lines]
+        ax.set(title=spelled(panel), xlabel=label)
+    names = [
+        " ".join(f"x{p}" if isinstance(p, int) else spelled(p) for p in line) for line in lines
+    ]
     axes[0, 0].set_yticks(range(len(lines)), names)
     axes[0, 0].set_ylim(len(lines) - 0.5, -0.5)
     grey: dict[str, Any] = {"color": "0.5", "linewidth": 0}
@@ -192,9 +202,9 @@ def variance_histograms(variances: pd.DataFrame) -> Figure:
     )
     for ax, (name, values) in zip(axes[0], found.items(), strict=True):
         ax.hist(hr.clip(lower=bins[0]), bins=bins, histtype="stepfilled", color="0.82", label="HR")
-        style = {"color": colour(str(name)), "linewidth": 2, "label": name}
+        style = {"color": colour(str(name)), "linewidth": 2, "label": spelled(str(name))}
         ax.hist(values.clip(lower=bins[0]), bins=bins, histtype="step", **style)
-        ax.set(xscale="log", xlabel="gradient variance of a patch", title=name)
+        ax.set(xscale="log", xlabel="gradient variance of a patch", title=spelled(str(name)))
     axes[0, 0].set_ylabel("number of patches")
     axes[0, 0].legend(frameon=False, loc="upper left")
     sns.despine(figure)
@@ -217,7 +227,7 @@ def distribution(rows: pd.DataFrame, metric: str, label: str) -> Figure:
         mean, hue = values.mean(), palette[loss]
         ax.axvline(mean, color=hue, linestyle="--", linewidth=1.2)
         ax.annotate(
-            str(loss), (mean, 1), xycoords=("data", "axes fraction"), color=hue,
+            spelled(str(loss)), (mean, 1), xycoords=("data", "axes fraction"), color=hue,
             xytext=(0, 3), textcoords="offset points", ha="center", weight="bold",
         )  # fmt: skip
     ax.set(xlabel=label, ylabel="number of images")
@@ -244,7 +254,7 @@ def tradeoff(table: pd.DataFrame) -> Figure:
         down = points.loc["gv", "psnr_y"] < points.loc["alone", "psnr_y"]
         aside: dict[str, Any] = {"xytext": (0, 8 if down else -18), "ha": "center"}
         name = {"color": hue, "weight": "bold", "textcoords": "offset points"}
-        ax.annotate(str(pixel).upper(), points.loc["alone"], **aside, **name)
+        ax.annotate(spelled(str(pixel)), points.loc["alone"], **aside, **name)
     names = {"alone": "alone", "tv": "with TV", "gv": "with GV"}
     grey: dict[str, Any] = {"color": "0.4", "linewidth": 0, "markersize": 8}
     handles = [

@@ -43,7 +43,7 @@ def test_crops_show_the_same_place_of_every_image_and_its_error():
     assert whole.images[0].get_array().shape == (40, 48, 3)
     (mark,) = whole.patches
     assert (mark.get_x(), mark.get_y(), mark.get_width()) == (10, 4, 18)
-    assert [ax.get_title() for ax in (hr, bicubic, l2)] == ["HR", "bicubic", "l2"]
+    assert [ax.get_title() for ax in (hr, bicubic, l2)] == ["HR", "bicubic", "L2"]
     error = (shown["l2"] - shown["HR"]).abs().mean(1)[0, 4:22, 10:28]
     assert torch.allclose(torch.tensor(wrong_l2.images[0].get_array()), error)
     assert wrong_l2.images[0].get_clim() == wrong_bicubic.images[0].get_clim()

@@ -23,13 +23,13 @@ def effects():
 def test_a_forest_has_one_panel_per_model_and_one_line_per_cell():
     table = effects()
     figure = plots.forest(table.assign(paper=1.5), "dB")
-    assert [ax.get_title() for ax in figure.axes] == list(table.index.unique("model"))
+    assert [ax.get_title() for ax in figure.axes] == ["ESPCN", "VDSR"]
     labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert labels == ["x2 A", "x2 B", "x3 A", "x3 B"]
     for ax in figure.axes:
         shown = np.concatenate([dots.get_offsets().data for dots in ax.collections])
         lines = shown[shown[:, 1] == 3]  # x3 B: three seeds, the mean, the paper's figure
-        row = table.loc[(ax.get_title(), 3, "B")]
+        row = table.loc[(ax.get_title().lower(), 3, "B")]
         assert sorted(lines[:, 0]) == pytest.approx(sorted([*row["by_seed"], row["mean"], 1.5]))
 
 
@@ -138,7 +138,7 @@ def test_a_tradeoff_leads_from_each_pixel_loss_to_gv():
 def test_histograms_show_each_image_beside_hr():
     variances = pd.DataFrame({"image": ["HR"] * 3 + ["l2"] * 2, "variance": [1, 1e-3, 1e-9, 1, 1]})
     (ax,) = plots.variance_histograms(variances).axes
-    assert ax.get_title() == "l2"
+    assert ax.get_title() == "L2"
     assert len(ax.patches) == 2  # HR's area, and the line of l2
     assert ax.patches[0].get_xy()[:, 1].max() == 1, "what is below the first bin is counted in it"
     assert ax.patches[1].get_xy()[:, 1].max() == 2
@@ -152,6 +152,13 @@ def test_a_distribution_marks_the_mean_over_images():
     (ax,) = plots.distribution(rows, "variance_ratio", "ratio").axes
     assert [line.get_xdata()[0] for line in ax.lines] == pytest.approx([0.375, 0.475])
     assert ax.get_xlabel() == "ratio"
+
+
+def test_labels_are_spelled_as_in_the_text():
+    for label, shown in (("l2+gv", "L2+GV"), ("tv2 authors'", "TV authors'"), ("vdsr", "VDSR")):
+        assert plots.spelled(label) == shown
+    assert plots.spelled("l2+my_loss") == "L2+my_loss"
+    assert plots.spelled("bicubic") == "bicubic"
 
 
 def test_losses_and_scales_share_no_colour():
