@@ -1,7 +1,10 @@
 """The notebooks as committed, and the command that runs them. nbval compares their outputs."""
 
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import nbformat
 import pandas as pd
@@ -229,7 +232,7 @@ def test_a_study_is_written_once_and_then_left_alone(tmp_path, monkeypatch):
     arguments += ["--figures", tmp_path / "figures"]
     first = study(*arguments)
     assert first.exit_code == 0, first.output
-    names = {path.name for path in (tmp_path / "results").iterdir()}
+    names = {path.name for path in (tmp_path / "results").iterdir()} - {".locks"}
     stem = NOTEBOOKS[1].stem
     assert names == {f"{stem}.ipynb", f"{stem}.html"}
     assert len(list((tmp_path / "figures").glob("02_*.png"))) == 7
@@ -242,6 +245,28 @@ def test_a_study_is_written_once_and_then_left_alone(tmp_path, monkeypatch):
     (tmp_path / "results" / f"{stem}.html").unlink()  # as after an interruption
     study(*arguments)
     assert len(executed) == 1
+
+
+def test_two_studies_in_one_folder_run_a_notebook_once(tmp_path, monkeypatch):
+    executed, both = [], Barrier(2)
+
+    def execute(notebook, failed, *_, **__):
+        executed.append(notebook)
+        time.sleep(0.3)  # the other one arrives meanwhile
+        cells = [nbformat.v4.new_markdown_cell("seen")]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), failed)
+        return nbformat.read(failed, as_version=4)
+
+    def start(_):
+        both.wait(timeout=60)
+        return books.run_notebooks(NOTEBOOKS[1:2], {}, tmp_path, tmp_path)
+
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    with ThreadPoolExecutor(2) as pool:
+        pages = list(pool.map(start, range(2)))
+    assert len(executed) == 1
+    assert pages[0] == pages[1]
+    assert pages[0][0].is_file()
 
 
 @pytest.fixture

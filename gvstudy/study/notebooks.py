@@ -15,6 +15,7 @@ import yaml
 from bs4 import BeautifulSoup, NavigableString
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
+from filelock import FileLock
 from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
@@ -144,9 +145,11 @@ def run_notebooks(
     """Run the notebooks in order into `results`, each as .ipynb and .html; return the pages.
 
     Each notebook gets those of the `parameters` that it has. It is skipped if its page and figures
-    exist already and were made from the same cells, parameters, package and data. Raises
-    NotebookError with the cell's own error when a notebook stops; what it did so far stays in
-    NAME.failed.ipynb.
+    exist already and were made from the same cells, parameters, package and data. Two studies that
+    write into one folder take turns at a notebook.
+
+    Raises NotebookError with the cell's own error when a notebook stops; what it did so far stays
+    in NAME.failed.ipynb.
     """
     pages = []
     with tqdm(notebooks, desc="notebooks", unit="notebook") as bar:
@@ -159,9 +162,18 @@ def run_notebooks(
             page = results / f"{notebook.stem}.html"
             fingerprint = _fingerprint(notebook, own)
             if not _is_finished(page, fingerprint):
-                _run_one(notebook, own, page, fingerprint)
+                with _turn(page):  # another study may have made it meanwhile
+                    if not _is_finished(page, fingerprint):
+                        _run_one(notebook, own, page, fingerprint)
             pages.append(page)
     return pages
+
+
+def _turn(page: Path) -> FileLock:
+    """The right to write a page and its copies; it ends with the process."""
+    folder = page.parent / ".locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / page.stem)
 
 
 def _run_one(notebook: Path, parameters: dict[str, Any], page: Path, fingerprint: str) -> None:
