@@ -198,15 +198,20 @@ def crops(
     _show_image(whole, hr)
     whole.add_patch(Rectangle((left, top), side, side, fill=False, color=MARK, linewidth=2))
     whole.set_title("whole picture")
-    away = {name: (image - hr).abs().mean(dim=1) for name, image in images.items()}
-    limit = max(float(_inside(error, box).quantile(0.99)) for error in away.values())
+    away = {}
+    if errors:
+        real = _inside(hr, box)
+        away = {
+            name: (_inside(one, box) - real).abs().mean(dim=1)[0] for name, one in images.items()
+        }
+        limit = max(float(error.quantile(0.99)) for error in away.values())
     for column, (name, image) in enumerate(images.items(), start=1):
         lowest = ax = place(column, 0)
         _show_image(ax, image, box)
         ax.set_title(spelled(name))
         if errors and column > 1:
             lowest = place(column, 1)
-            view = _inside(away[name], box)[0].numpy()
+            view = away[name].numpy()
             shown = lowest.imshow(view, cmap="magma", vmin=0, vmax=limit, interpolation="nearest")
         lowest.set_xlabel(notes.get(name, ""), fontsize="small")
     if errors:
