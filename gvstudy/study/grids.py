@@ -44,6 +44,12 @@ BEST = {  # the rates of highest luma PSNR in the reference results `trials`
 }
 CONSTANTS = (1, 3, 10, 30, 100, 300)  # factors on the loss that are tried, by loss
 BEST_CONSTANT = {"l2": 300, "l2+gv": 300}  # of highest luma PSNR in the results `constant_trials`
+CELLS: tuple[dict[str, Any], ...] = (  # where the best constant is looked for besides VDSR at x2
+    {"model": "vdsr", "scale": 3},
+    {"model": "vdsr", "scale": 4},
+    {"model": "edsr", "channels": "rgb"},
+    {"model": "espcn", "channels": "rgb", "size": "paper"},
+)
 RIVALS = {  # weight at which a regulariser's gradient by SR is as long as that of GV at its weight
     "gv": AUTHORS_GV,
     "gv-charbonnier": 0.006,
@@ -340,6 +346,20 @@ def constants(size: str) -> list[Run]:
     ]
 
 
+def other_constant_trials(size: str) -> list[Run]:
+    """Experiment 1: the same trials at x3 and x4, and at x2 with EDSR and ESPCN.
+
+    Each model has its own pixel loss. Measure them on `TRIAL_SET`.
+    """
+    return [
+        _planned_run(size, loss=loss, seed=TRIAL_SEED + trial, pixel_weight=constant, **cell)
+        for cell in CELLS
+        for trial in _seeds(size, 2)
+        for constant in (CONSTANTS[::2] if size in SMALL else CONSTANTS)
+        for loss in (BASES[cell["model"]], f"{BASES[cell['model']]}+gv")
+    ]
+
+
 def lengths(size: str) -> list[Run]:
     """Experiment 1: L2 and L2 + GV, and each with the other's step lengths.
 
@@ -441,6 +461,7 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
     "sweep": sweep,
     "constant-trials": constant_trials,
     "constants": constants,
+    "other-constant-trials": other_constant_trials,
     "lengths": lengths,
     "lengths-checks": lengths_checks,
     "precision": precision,
