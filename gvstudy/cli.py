@@ -18,7 +18,7 @@ from gvstudy import __version__
 from gvstudy.data.fetch import MISSING, OTHER, SAME, compare_with_fingerprints, fetch
 from gvstudy.data.sets import describe_sets, load_images
 from gvstudy.evaluation import evaluate, super_resolve
-from gvstudy.images import KERNELS, SCALES, read, to_uint8, write
+from gvstudy.images import KERNELS, SCALES, read, to_float, to_uint8, write
 from gvstudy.models import CHANNELS, MODEL_SIZES, MODELS, build_model
 from gvstudy.paths import project_folder, replacing, writable
 from gvstudy.study import reference
@@ -195,7 +195,7 @@ def upscale(
         read(path)
     warnings.simplefilter("ignore", UserWarning)  # printed by now
     for path, target in tqdm(pairs, "enlarging", leave=False):
-        write(target, to_uint8(super_resolve(loaded, read(path)))[0])
+        write(target, to_uint8(super_resolve(loaded, to_float(read(path))))[0])
         click.echo(click.format_filename(target))
 
 

@@ -46,13 +46,14 @@ def psnr(ours: Tensor, real: Tensor) -> float:
 
 
 def psnr_y(saved: Tensor, hr: Tensor, scale: int) -> float:
-    """PSNR in dB by the standard protocol.
+    """PSNR in dB by the standard protocol, of image batches (1, 3, H, W) in [0, 1].
 
-    `saved` is SR after rounding to 8 bits, (1, 3, H, W) in [0, 1]; `hr` is the HR picture, uint8
-    (C, H, W).
+    `saved` is SR after rounding to 8 bits. Where HR's three channels are equal, the images count as
+    grey, and are scored as `measure` scores grey pictures.
     """
-    to_channel = brightness(hr)
-    return psnr(*(crop_border(to_channel(images), scale) for images in (saved, to_float(hr))))
+    grey = bool((hr == hr[:, :1]).all())
+    to_channel = _own_grey if grey else to_luma
+    return psnr(*(crop_border(to_channel(images), scale) for images in (saved, hr)))
 
 
 def ssim(ours: Tensor, real: Tensor) -> float:
@@ -71,7 +72,7 @@ def ssim(ours: Tensor, real: Tensor) -> float:
 
 @torch.no_grad()
 def super_resolve(model: nn.Module, lr: Tensor) -> Tensor:
-    """Enlarge an LR picture, uint8 (C, h, w), to an SR image (1, 3, s*h, s*w) on the CPU.
+    """Enlarge LR (1, 3, h, w) in [0, 1] to SR (1, 3, s*h, s*w) on the CPU.
 
     SR is the model's raw output, neither clamped nor rounded. The model runs in evaluation mode on
     its own device and returns to its former mode afterwards.
@@ -79,7 +80,7 @@ def super_resolve(model: nn.Module, lr: Tensor) -> Tensor:
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     training = model.training
     try:
-        return model.eval()(to_float(lr).to(device)).cpu()
+        return model.eval()(lr.to(device)).cpu()
     finally:
         model.train(training)
 
@@ -143,7 +144,7 @@ def evaluate(
     for name, picture in tqdm(pictures.items(), "measuring", leave=False, disable=not progress):
         check_picture(picture)
         hr = crop_to_multiple(picture, scale)
-        sr = super_resolve(model, make_lr(hr, scale, downsample))
+        sr = super_resolve(model, to_float(make_lr(hr, scale, downsample)))
         rows.append({"image": name, "scale": scale, **measured(sr, hr, scale)})
     return pd.DataFrame(rows)
 

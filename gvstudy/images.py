@@ -145,6 +145,15 @@ def make_lr(picture: Tensor, scale: int, kernel: str = "bicubic") -> Tensor:
     return to_uint8(downscale(picture.float() / 255, scale, kernel))
 
 
+def make_pair(picture: Tensor, scale: int, kernel: str = "bicubic") -> tuple[Tensor, Tensor]:
+    """Make LR (1, 3, H/scale, W/scale) and HR (1, 3, H, W), in [0, 1], from a uint8 picture.
+
+    HR is the picture, cropped so that `scale` divides its sides. LR is that of `make_lr`.
+    """
+    hr = crop_to_multiple(picture, scale)
+    return to_float(make_lr(hr, scale, kernel)), to_float(hr)
+
+
 def _resize(images: Tensor, up: int, down: int, kernel: str) -> Tensor:
     """Resize by the factor up / down; one of the two is 1.
 

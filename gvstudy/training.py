@@ -22,7 +22,7 @@ from gvstudy.data.crops import Crops
 from gvstudy.data.sets import load_set
 from gvstudy.evaluation import PATCH_SIZE, psnr_y, super_resolve
 from gvstudy.gradients import variance_ratio
-from gvstudy.images import as_saved, centre, crop_to_multiple, make_lr, to_float
+from gvstudy.images import as_saved, centre, make_pair
 from gvstudy.losses import build_loss
 from gvstudy.models import build_model
 from gvstudy.paths import replacing, set_aside
@@ -247,18 +247,17 @@ def rescale(tensors: Sequence[Tensor], length: Tensor) -> None:
 
 
 def validate(model: nn.Module, pairs: list[tuple[Tensor, Tensor]], scale: int) -> dict[str, float]:
-    """Two of `evaluate`'s columns, averaged over pairs of HR and LR pictures, uint8 (C, H, W)."""
-    saved = [(as_saved(super_resolve(model, lr).float()), hr) for hr, lr in pairs]
-    ratios = [variance_ratio(sr, to_float(hr), PATCH_SIZE) for sr, hr in saved]
+    """Two of `evaluate`'s columns, averaged over pairs of LR and HR as `make_pair` makes them."""
+    saved = [(as_saved(super_resolve(model, lr).float()), hr) for lr, hr in pairs]
+    ratios = [variance_ratio(sr, hr, PATCH_SIZE) for sr, hr in saved]
     decibels = [psnr_y(sr, hr, scale) for sr, hr in saved]
     return {"psnr_y": fmean(decibels), "variance_ratio": fmean(ratios)}
 
 
 def _validation_pairs(run: Run) -> list[tuple[Tensor, Tensor]]:
-    """HR and LR of the centre of each validation picture."""
-    pictures = load_set(run.valid_set).pictures.values()
-    centres = (crop_to_multiple(centre(one, VALIDATION_CROP), run.scale) for one in pictures)
-    return [(hr, make_lr(hr, run.scale, run.downsample)) for hr in centres]
+    """LR and HR of the centre of each validation picture."""
+    centres = (centre(one, VALIDATION_CROP) for one in load_set(run.valid_set).pictures.values())
+    return [make_pair(one, run.scale, run.downsample) for one in centres]
 
 
 def _progress_bar(run: Run, step: int, shown: bool) -> tqdm:

@@ -6,8 +6,8 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio
 
 from gvstudy.data.sets import load_images
-from gvstudy.evaluation import METRICS, evaluate, measure, psnr, super_resolve
-from gvstudy.images import to_float, to_luma, to_uint8
+from gvstudy.evaluation import METRICS, evaluate, measure, psnr, psnr_y, super_resolve
+from gvstudy.images import as_saved, make_pair, to_float, to_luma, to_uint8
 from gvstudy.models import build_model
 
 
@@ -77,8 +77,17 @@ def test_lr_is_made_by_the_chosen_kernel():
     assert by_kernel[0] != by_kernel[1]
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_psnr_y_is_the_column_of_that_name(channels):
+    hr, model = picture(channels, height=28, width=40), build_model("bicubic", 3)
+    (row,) = evaluate(model, {"one": hr}, 3).to_dict("records")
+    lr, real = make_pair(hr, 3)
+    assert real.shape == (1, 3, 27, 39)
+    assert psnr_y(as_saved(super_resolve(model, lr)), real, 3) == row["psnr_y"]
+
+
 def test_super_resolve_needs_no_gradient():
-    sr = super_resolve(build_model("espcn", 2, size="reduced"), picture(height=8, width=8))
+    sr = super_resolve(build_model("espcn", 2, size="reduced"), torch.rand(1, 3, 8, 8))
     assert sr.shape == (1, 3, 16, 16)
     assert not sr.requires_grad
 
@@ -86,7 +95,7 @@ def test_super_resolve_needs_no_gradient():
 def test_super_resolve_leaves_the_model_as_it_was():
     model = build_model("espcn", 2, size="reduced")
     for training in (True, False):
-        super_resolve(model.train(training), picture(height=8, width=8))
+        super_resolve(model.train(training), torch.rand(1, 3, 8, 8))
         assert model.training == training
 
 
