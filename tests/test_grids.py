@@ -36,7 +36,6 @@ PLANNED = (  # the experiments of PLAN.md
     "other-constant-trials",
     "lengths",
     "lengths-checks",
-    "precision",
     "large-crops",
     "valid-padding",
     "full-size",
@@ -189,8 +188,7 @@ def test_planned_variants_share_seeds_precision_and_all_but_what_they_name(name)
     if name.endswith("constant-trials"):
         assert seeds == [100, 101]
     else:
-        first = range(8) if name == "precision" else range(24, 32)  # else those that decide
-        assert seeds[:8] == list(first)
+        assert seeds[:8] == list(range(24, 32))  # those that decide
         assert max(seeds) < TRIAL_SEED
 
 
@@ -206,7 +204,7 @@ def test_the_best_constants_are_those_of_the_trials():
     assert mean.loc[list(grids.BEST_CONSTANT)].idxmax(axis=1).to_dict() == grids.BEST_CONSTANT
 
 
-@pytest.mark.parametrize("name", ["constants", "lengths", "lengths-checks", "precision"])
+@pytest.mark.parametrize("name", ["constants", "lengths", "lengths-checks"])
 def test_the_seeds_of_a_planned_grid_are_complete_and_on_one_type_of_machine(name):
     """Rows come in parts, but a seed comes as a whole."""
     rows = reference.load(name.replace("-", "_"), [name])

@@ -1,5 +1,6 @@
 """The notebooks as committed, and the command that runs them. nbval compares their outputs."""
 
+import ast
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -137,6 +138,61 @@ def test_cells_are_short(path):
     for cell in code_cells(path):
         lists = "parameters" in tags(cell) or "import " in cell.source
         assert len(cell.source.splitlines()) <= (20 if lists else 12), cell.source
+
+
+MODULES = {"fronts", "grids", "panels", "plots", "protocols", "reference", "statistics"}
+
+
+def source(cell):
+    """The cell's code without magic commands, as a tree."""
+    return ast.parse(re.sub(r"^\s*%.*$", "", cell.source, flags=re.MULTILINE))
+
+
+def package_names(path):
+    """What the notebook imports from the package, by the name that it uses."""
+    imports = [node for cell in code_cells(path) for node in ast.walk(source(cell))]
+    imports = [node for node in imports if isinstance(node, ast.ImportFrom)]
+    return {
+        alias.name for node in imports if node.module.startswith("gvstudy") for alias in node.names
+    }
+
+
+def used(cell, names):
+    """The names of the package in a cell; one of its modules counts with what is taken from it."""
+    nodes = list(ast.walk(source(cell)))
+    found = {node.id for node in nodes if isinstance(node, ast.Name)} & names - MODULES
+    return found | {
+        node.attr
+        for node in nodes
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id in names & MODULES
+    }
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_open_cells_use_few_names_of_the_package_and_each_is_explained(path):
+    """Cells that prepare, draw or check are folded; what is left is what a reader reads."""
+    names, prose, seen = package_names(path), "", set()
+    for cell in read(path).cells:
+        if cell.cell_type == "markdown":
+            text = re.sub(r"```.*?```", "", cell.source, flags=re.DOTALL)
+            prose += " ".join(re.findall(r"`[^`]+`", text))
+        elif "hide-input" not in tags(cell):
+            said = prose + " ".join(re.findall(r".*#.*", cell.source))
+            new = used(cell, names) - seen
+            unexplained = {name for name in new if not re.search(rf"\b{name}\b", said)}
+            assert not unexplained, cell.source
+            seen |= new
+    assert len(seen) <= 8, seen
+
+
+@each
+def test_folded_cells_are_folded_everywhere(path):
+    """JupyterLab looks at one mark, the pages at the other."""
+    for cell in code_cells(path):
+        folded = cell.metadata.get("jupyter", {}).get("source_hidden", False)
+        assert folded == ("hide-input" in tags(cell)), cell.source
 
 
 def test_quick_is_the_notebooks_own_default():
@@ -357,6 +413,8 @@ def test_pages_show_formulas_and_figures_without_a_network(path):
         if "image/png" in output.get("data", {})
     ]
     assert len(page.find_all("img", src=re.compile("^data:image/png"))) >= len(drawn)
+    folded = [cell for cell in notebook.cells if "hide-input" in tags(cell)]
+    assert len(page.select("details > .jp-Cell-inputWrapper")) == len(folded)
     prose = "".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     assert bool(page.find_all("math")) == ("$" in re.sub(r"(`+).+?\1", "", prose, flags=re.DOTALL))
     shown = [block.get_text() for block in page.select(".jp-RenderedMarkdown")]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.polynomial import Polynomial
 
-from gvstudy.study.statistics import PAIRING
+from gvstudy.study.statistics import differences
 from gvstudy.validation import check_choice
 
 METRICS = ("psnr_y", "variance_ratio", "variance_distance")
@@ -25,21 +25,21 @@ SPACINGS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 def changes(trials: pd.DataFrame, alone: pd.DataFrame) -> pd.DataFrame:
     """What a weight changes, by weight and seed: the mean over images of `METRICS`, minus L2's.
 
+    A seed whose training diverged is left out.
+
     Args:
         trials: a row per image, seed and `weight` of one loss, as `Store.results` gives them.
         alone: the rows of L2, with the same images and seeds.
 
-    Raises ValueError where an image of a run has no partner in `alone`.
+    Raises ValueError where the rows of a weight and those of `alone` don't pair up.
     """
-    base = alone.set_index(PAIRING)[list(METRICS)]
-    keys = pd.MultiIndex.from_frame(trials[PAIRING])
-    if not keys.isin(base.index).all():
-        missing = keys[~keys.isin(base.index)][0]
-        named = ", ".join(f"{name} {key}" for name, key in zip(PAIRING, missing, strict=True))
-        raise ValueError(f"no row of the pixel loss alone for {named}")
-    difference = trials[list(METRICS)].to_numpy() - base.loc[keys].to_numpy()
-    found = trials[["weight", "seed"]].assign(**dict(zip(METRICS, difference.T, strict=True)))
-    return found.groupby(["weight", "seed"]).mean().reset_index()
+    found = {
+        weight: pd.DataFrame(
+            {metric: differences(rows, alone, metric).mean() for metric in METRICS}
+        )
+        for weight, rows in trials.groupby("weight")
+    }
+    return pd.concat(found, names=["weight", "seed"]).dropna().reset_index()
 
 
 def curve(changed: pd.DataFrame, spacing: str = "log") -> pd.DataFrame:

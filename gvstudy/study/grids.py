@@ -382,12 +382,6 @@ def lengths_checks(size: str) -> list[Run]:
     ]
 
 
-def precision(size: str) -> list[Run]:
-    """Experiment 2: L2 and L2 + GV in float32, on the seeds of the older results in bfloat16."""
-    seeds = SEEDS_SEEN[: 1 if size in SMALL else None]
-    return [_planned_run(size, seed=seed, **variant) for seed in seeds for variant in PLAIN]
-
-
 def large_crops(size: str) -> list[Run]:
     """Experiment 3: two crops a batch, as large as the authors', at x2, x3 and x4."""
     crops = {"batch_size": 2} | ({} if size in SMALL else {"crop_size": 128})
@@ -464,7 +458,6 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
     "other-constant-trials": other_constant_trials,
     "lengths": lengths,
     "lengths-checks": lengths_checks,
-    "precision": precision,
     "large-crops": large_crops,
     "valid-padding": valid_padding,
     "full-size": full_size,

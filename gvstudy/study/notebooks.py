@@ -217,7 +217,8 @@ def _offline_page(notebook: nbformat.NotebookNode) -> str:
     """Return a notebook as one page of HTML that a browser shows without a network.
 
     Formulas become MathML. The scripts that would be fetched (MathJax, RequireJS, Mermaid and the
-    widgets' manager) are left out: figures and tables need none of them.
+    widgets' manager) are left out: figures and tables need none of them. Cells that are folded in
+    JupyterLab (tag "hide-input") are folded here as well, and a click opens them.
     """
     html, _ = HTMLExporter().from_notebook_node(notebook)
     page = BeautifulSoup(html, "html.parser")
@@ -228,6 +229,9 @@ def _offline_page(notebook: nbformat.NotebookNode) -> str:
         for text in block.find_all(string=_FORMULA):
             if not text.find_parents(["code", "pre"]):
                 text.replace_with(BeautifulSoup(_with_mathml(text), "html.parser"))
+    for code in page.select(".celltag_hide-input .jp-Cell-inputWrapper"):
+        summary = page.new_tag("summary", string="code")
+        code.wrap(page.new_tag("details")).insert(0, summary)
     return str(page)
 
 
