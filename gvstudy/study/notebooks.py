@@ -230,7 +230,8 @@ def _offline_page(notebook: nbformat.NotebookNode) -> str:
             if not text.find_parents(["code", "pre"]):
                 text.replace_with(BeautifulSoup(_with_mathml(text), "html.parser"))
     for code in page.select(".celltag_hide-input .jp-Cell-inputWrapper"):
-        summary = page.new_tag("summary", string="code")
+        style = "margin-left: var(--jp-cell-prompt-width); opacity: 0.6"
+        summary = page.new_tag("summary", string="code", style=style)
         code.wrap(page.new_tag("details")).insert(0, summary)
     return str(page)
 
