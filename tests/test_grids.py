@@ -34,6 +34,7 @@ PLANNED = (  # the experiments of PLAN.md
     "constant-trials",
     "constants",
     "other-constant-trials",
+    "other-constants",
     "lengths",
     "lengths-checks",
     "large-crops",
@@ -202,6 +203,17 @@ def test_the_best_constants_are_those_of_the_trials():
     mean = tried.mean(axis=1).unstack()
     assert tuple(mean.columns) == grids.CONSTANTS
     assert mean.loc[list(grids.BEST_CONSTANT)].idxmax(axis=1).to_dict() == grids.BEST_CONSTANT
+
+
+def test_the_best_constants_elsewhere_are_those_of_their_trials():
+    trials = reference.load("other_constant_trials", ["other-constant-trials"])
+    assert set(trials["set"]) == {TRIAL_SET}
+    keys = ["model", "scale", "loss", trials["pixel_weight"].fillna(1), "seed"]
+    tried = trials.groupby(keys)["psnr_y"].mean().unstack()
+    assert tried.columns.to_list() == [100, 101]
+    mean = tried.dropna().mean(axis=1).unstack()  # without constants at which a seed diverged
+    assert tuple(mean.columns) == grids.CONSTANTS
+    assert mean.idxmax(axis=1).to_dict() == grids.OTHER_BEST_CONSTANT
 
 
 @pytest.mark.parametrize("name", ["constants", "lengths", "lengths-checks"])

@@ -50,6 +50,16 @@ CELLS: tuple[dict[str, Any], ...] = (  # where the best constant is looked for b
     {"model": "edsr", "channels": "rgb"},
     {"model": "espcn", "channels": "rgb", "size": "paper"},
 )
+OTHER_BEST_CONSTANT = {  # of highest luma PSNR in the results `other_constant_trials`
+    ("vdsr", 3, "l2"): 300,
+    ("vdsr", 3, "l2+gv"): 300,
+    ("vdsr", 4, "l2"): 100,
+    ("vdsr", 4, "l2+gv"): 100,
+    ("edsr", 2, "l1"): 100,
+    ("edsr", 2, "l1+gv"): 30,
+    ("espcn", 2, "l2"): 100,
+    ("espcn", 2, "l2+gv"): 100,
+}
 RIVALS = {  # weight at which a regulariser's gradient by SR is as long as that of GV at its weight
     "gv": AUTHORS_GV,
     "gv-charbonnier": 0.006,
@@ -360,6 +370,17 @@ def other_constant_trials(size: str) -> list[Run]:
     ]
 
 
+def other_constants(size: str) -> list[Run]:
+    """Experiment 1: base and base + GV, each times its best constant, in the same four cells."""
+    return [
+        _planned_run(size, loss=loss, seed=seed, pixel_weight=constant, **cell)
+        for seed in _new(size, 8)
+        for cell in CELLS
+        for (model, scale, loss), constant in OTHER_BEST_CONSTANT.items()
+        if (model, scale) == (cell["model"], cell.get("scale", 2))
+    ]
+
+
 def lengths(size: str) -> list[Run]:
     """Experiment 1: L2 and L2 + GV, and each with the other's step lengths.
 
@@ -456,6 +477,7 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
     "constant-trials": constant_trials,
     "constants": constants,
     "other-constant-trials": other_constant_trials,
+    "other-constants": other_constants,
     "lengths": lengths,
     "lengths-checks": lengths_checks,
     "large-crops": large_crops,
