@@ -71,7 +71,9 @@ def described(row):
 WHOLE = {field.name for field in fields(Run) if field.type in (int, "int")}
 
 
-@pytest.mark.parametrize(("results", "count"), [(REFERENCE, 757), (PLANNED, 36 + 160 + 96 + 200 + 24)])
+@pytest.mark.parametrize(
+    ("results", "count"), [(REFERENCE, 757), (PLANNED, 36 + 160 + 96 + 200 + 24)]
+)
 def test_the_ids_of_all_reference_runs_follow_from_their_descriptions(results, count):
     runs = reference_runs(results)
     assert len(runs) == count
