@@ -47,6 +47,13 @@ def test_what_is_saved_is_what_was_measured(saved):
 
 
 @pytest.mark.usefixtures("saved")
+def test_a_revision_that_looks_like_a_number_stays_text(tmp_path):
+    path = tmp_path / "reference" / "tiny" / reference.RUNS
+    pd.read_csv(path).assign(revision="0726132").to_csv(path, index=False)
+    assert set(reference.load("tiny")["revision"]) == {"0726132"}
+
+
+@pytest.mark.usefixtures("saved")
 def test_only_the_runs_of_the_grids_that_are_named():
     assert set(reference.load("tiny", ["pair"])["loss"]) == {"l2", "l2+gv"}
     assert set(reference.load("tiny", ["tiny"])["loss"]) == {"l2"}

@@ -24,6 +24,7 @@ from gvstudy.validation import check_choice
 RUNS, ROWS, PERCEPTUAL = "runs.csv", "rows.csv.gz", "perceptual.csv.gz"
 FRESH = "fresh:"  # begins the name of results that are computed here
 _KEYS = ["run", "set", "image"]
+_TEXT = {"run": str, "image": str, "revision": str}  # which may look like numbers, such as 0726132
 
 
 def save(
@@ -52,7 +53,7 @@ def save(
     origins = _origins(store, runs)
     table = described.merge(origins, on="run", validate="one_to_one")
     if add and (folder / RUNS).is_file():
-        old = pd.read_csv(folder / RUNS)
+        old = _read_runs(folder / RUNS)
         table = pd.concat([old[~old["run"].isin(table["run"])], table])
     with replacing(folder / RUNS) as temporary:
         table.sort_values("run").to_csv(temporary, index=False)
@@ -89,8 +90,7 @@ def load(
     file = PERCEPTUAL if perceptual else ROWS
     if not (reference / name / file).is_file():
         raise ValueError(f"the results {name!r} have no perceptual metrics")
-    with (reference / name / RUNS).open("rb") as opened:
-        runs = pd.read_csv(opened)
+    runs = _read_runs(reference / name / RUNS)
     rows = _read_rows(reference / name / file)
     if sets:
         for one in sets:
@@ -143,9 +143,14 @@ def describe_results(results: pd.DataFrame) -> str:
     )
 
 
+def _read_runs(file: Traversable) -> pd.DataFrame:
+    with file.open("rb") as opened:
+        return pd.read_csv(opened, dtype=_TEXT)
+
+
 def _read_rows(file: Traversable) -> pd.DataFrame:
     with file.open("rb") as opened:
-        return pd.read_csv(opened, compression="gzip", dtype={"image": str})
+        return pd.read_csv(opened, compression="gzip", dtype=_TEXT)
 
 
 def _write_rows(path: Path, rows: pd.DataFrame, add: bool) -> None:
