@@ -25,7 +25,6 @@ from gvstudy.images import (
     make_lr,
     to_float,
     to_luma,
-    to_uint8,
 )
 from gvstudy.models import build_model
 from gvstudy.paths import replacing
@@ -54,7 +53,8 @@ def measure_model(model: nn.Module, pictures: Mapping[str, Tensor], scale: int) 
         hr = crop_to_multiple(picture, scale)
         real = to_float(hr)
         sr, from_bicubic = (
-            super_resolve(model, make_lr(hr, scale, kernel)) for kernel in ("bilinear", "bicubic")
+            super_resolve(model, to_float(make_lr(hr, scale, kernel)))
+            for kernel in ("bilinear", "bicubic")
         )
         scores = {
             "paper": psnr(sr, real),
@@ -87,10 +87,10 @@ def measure_crops(model: nn.Module, pictures: Mapping[str, Tensor], scale: int) 
     for name, picture in pictures.items():
         hr = crop_to_multiple(picture, scale)
         height, width = hr.shape[-2:]
-        sr = super_resolve(model, make_lr(hr, scale))
+        sr = super_resolve(model, to_float(make_lr(hr, scale)))
         sides = [height // scale, width // scale]
         lr = F.interpolate(to_float(picture), sides, mode="bicubic", antialias=True)
-        drifted = super_resolve(model, to_uint8(lr)[0])
+        drifted = super_resolve(model, as_saved(lr))
         top, left = ((side % scale + 1) // 2 for side in picture.shape[-2:])
         middle = picture[:, top : top + height, left : left + width]
         pairs = {"cut": (sr, hr), "uncut": (drifted, hr), "moved": (sr, middle)}

@@ -24,7 +24,7 @@ from gvstudy.images import (
     to_grey,
     to_luma,
 )
-from gvstudy.validation import check_choice, check_picture
+from gvstudy.validation import check_choice, check_images, check_picture
 
 PATCH_SIZE = 8  # of every measured variance, whatever the training used
 SMALLEST_SIDE = 16  # of HR in pixels; leaves room for SSIM's 11x11 window and for a whole patch
@@ -49,8 +49,10 @@ def psnr_y(saved: Tensor, hr: Tensor, scale: int) -> float:
     """PSNR in dB by the standard protocol, of image batches (1, 3, H, W) in [0, 1].
 
     `saved` is SR after rounding to 8 bits. Where HR's three channels are equal, the images count as
-    grey, and are scored as `measure` scores grey pictures.
+    grey, and are scored as `measure` scores grey pictures. Raises ValueError for tensors that are
+    no image batches of one shape.
     """
+    check_images(saved, hr)
     grey = bool((hr == hr[:, :1]).all())
     to_channel = _own_grey if grey else to_luma
     return psnr(*(crop_border(to_channel(images), scale) for images in (saved, hr)))
@@ -75,8 +77,10 @@ def super_resolve(model: nn.Module, lr: Tensor) -> Tensor:
     """Enlarge LR (1, 3, h, w) in [0, 1] to SR (1, 3, s*h, s*w) on the CPU.
 
     SR is the model's raw output, neither clamped nor rounded. The model runs in evaluation mode on
-    its own device and returns to its former mode afterwards.
+    its own device and returns to its former mode afterwards. Raises ValueError for a tensor that
+    is no image batch.
     """
+    check_images(lr)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     training = model.training
     try:

@@ -86,6 +86,14 @@ def test_psnr_y_is_the_column_of_that_name(channels):
     assert psnr_y(as_saved(super_resolve(model, lr)), real, 3) == row["psnr_y"]
 
 
+def test_pictures_are_no_image_batches():
+    hr = picture()
+    with pytest.raises(ValueError, match=r"expected \(N, C, H, W\)"):
+        super_resolve(build_model("bicubic", 2), hr)
+    with pytest.raises(ValueError, match=r"expected \(N, C, H, W\)"):
+        psnr_y(to_float(hr), hr, 2)
+
+
 def test_super_resolve_needs_no_gradient():
     sr = super_resolve(build_model("espcn", 2, size="reduced"), torch.rand(1, 3, 8, 8))
     assert sr.shape == (1, 3, 16, 16)
