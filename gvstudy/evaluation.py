@@ -54,7 +54,7 @@ def psnr_y(saved: Tensor, hr: Tensor, scale: int) -> float:
     """
     check_images(saved, hr)
     grey = bool((hr == hr[:, :1]).all())
-    to_channel = _own_grey if grey else to_luma
+    to_channel = brightness(hr[0, :1] if grey else hr[0])
     return psnr(*(crop_border(to_channel(images), scale) for images in (saved, hr)))
 
 

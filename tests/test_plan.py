@@ -3,10 +3,10 @@
 import re
 import subprocess
 
-import pandas as pd
 import pytest
 
 from gvstudy.paths import checkout, package_data
+from gvstudy.study import reference
 
 PLAN = "data/reference/PLAN.md"
 # Results, and the experiments of the plan that they belong to.
@@ -57,7 +57,7 @@ def test_a_section_reads_as_when_its_runs_were_computed(results):
     if not saved.is_file():
         pytest.skip(f"no rows of {results} yet")
     today = sections(package_data("reference/PLAN.md").read_text(encoding="utf-8"))
-    for revision in pd.read_csv(saved.open("rb"), dtype={"revision": str})["revision"].unique():
+    for revision in reference.load(results)["revision"].unique():
         then = sections(plan_at(revision))
         for number in (0, *EXPERIMENTS[results]):
             assert today[number] == then[number]

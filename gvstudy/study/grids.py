@@ -47,8 +47,8 @@ BEST_CONSTANT = {"l2": 300, "l2+gv": 300}  # of highest luma PSNR in the results
 CELLS: tuple[dict[str, Any], ...] = (  # where the best constant is looked for besides VDSR at x2
     {"model": "vdsr", "scale": 3},
     {"model": "vdsr", "scale": 4},
-    {"model": "edsr", "channels": "rgb"},
-    {"model": "espcn", "channels": "rgb", "size": "paper"},
+    {"model": "edsr", "scale": 2, "channels": "rgb"},
+    {"model": "espcn", "scale": 2, "channels": "rgb", "size": "paper"},
 )
 OTHER_BEST_CONSTANT = {  # of highest luma PSNR in the results `other_constant_trials`
     ("vdsr", 3, "l2"): 300,
@@ -145,8 +145,8 @@ def table1(size: str, seeds: Sequence[int] | None = None) -> list[Run]:
         _table_run(size, model=model, scale=scale, loss=loss, seed=seed)
         for seed in seeds or _seeds(size, 6, small=2)
         for scale in (2, 3, 4)
-        for model, base in BASES.items()
-        for loss in (base, f"{base}+gv")
+        for model in BASES
+        for loss in _with_and_without_gv(model)
     ]
 
 
@@ -248,7 +248,7 @@ def models(size: str) -> list[Run]:
         for seed in _seeds(size, 8)
         for scale in (2, 3, 4)
         for model, model_size in sizes.items()
-        for loss in (BASES[model], f"{BASES[model]}+gv")
+        for loss in _with_and_without_gv(model)
     ]
 
 
@@ -338,13 +338,7 @@ def constant_trials(size: str) -> list[Run]:
 
     Measure them on `TRIAL_SET`.
     """
-    return [
-        _planned_run(size, loss=loss, seed=TRIAL_SEED + trial, pixel_weight=constant)
-        for losses in (GV_PAIR, ("l1",))
-        for trial in _seeds(size, 2)
-        for constant in (CONSTANTS[::2] if size in SMALL else CONSTANTS)
-        for loss in losses
-    ]
+    return [*_constant_trials(size, GV_PAIR), *_constant_trials(size, ("l1",))]
 
 
 def constants(size: str) -> list[Run]:
@@ -362,22 +356,25 @@ def other_constant_trials(size: str) -> list[Run]:
     Each model has its own pixel loss. Measure them on `TRIAL_SET`.
     """
     return [
-        _planned_run(size, loss=loss, seed=TRIAL_SEED + trial, pixel_weight=constant, **cell)
+        run
         for cell in CELLS
-        for trial in _seeds(size, 2)
-        for constant in (CONSTANTS[::2] if size in SMALL else CONSTANTS)
-        for loss in (BASES[cell["model"]], f"{BASES[cell['model']]}+gv")
+        for run in _constant_trials(size, _with_and_without_gv(cell["model"]), **cell)
     ]
 
 
 def other_constants(size: str) -> list[Run]:
     """Experiment 1: base and base + GV, each times its best constant, in the same four cells."""
     return [
-        _planned_run(size, loss=loss, seed=seed, pixel_weight=constant, **cell)
+        _planned_run(
+            size,
+            loss=loss,
+            seed=seed,
+            pixel_weight=OTHER_BEST_CONSTANT[cell["model"], cell["scale"], loss],
+            **cell,
+        )
         for seed in _new(size, 8)
         for cell in CELLS
-        for (model, scale, loss), constant in OTHER_BEST_CONSTANT.items()
-        if (model, scale) == (cell["model"], cell.get("scale", 2))
+        for loss in _with_and_without_gv(cell["model"])
     ]
 
 
@@ -557,6 +554,21 @@ def _official_run(grid_size: str, /, **fields: Any) -> Run:
 def _planned_run(grid_size: str, /, **fields: Any) -> Run:
     """Make a run of a planned experiment: the authors' training, in float32 on every machine."""
     return _official_run(grid_size, precision="float32", **fields)
+
+
+def _constant_trials(grid_size: str, losses: Sequence[str], /, **cell: Any) -> list[Run]:
+    """Make the trials that choose a constant for each of these losses."""
+    return [
+        _planned_run(grid_size, loss=loss, seed=TRIAL_SEED + trial, pixel_weight=constant, **cell)
+        for trial in _seeds(grid_size, 2)
+        for constant in (CONSTANTS[::2] if grid_size in SMALL else CONSTANTS)
+        for loss in losses
+    ]
+
+
+def _with_and_without_gv(model: str) -> tuple[str, str]:
+    """Return the model's own pixel loss, and the same with GV."""
+    return BASES[model], f"{BASES[model]}+gv"
 
 
 def _new(size: str, count: int) -> Sequence[int]:
