@@ -185,7 +185,8 @@ def crops(
     cell = max(1, 288 // side) * side / 2  # pixels at 75 dots an inch
     rows = 2 if errors else 1
     size = ((len(images) + 1) * (cell + GAP) + GAP, rows * (cell + GAP) + 2 * GAP + 3 * LINE)
-    figure = plt.figure(figsize=(size[0] / 75, size[1] / 75), dpi=75, layout="none")
+    figure = plt.figure(figsize=(size[0] / 75, size[1] / 75), dpi=75)
+    figure.set_layout_engine("none")  # with layout="none" saving would bring the style's back
 
     def place(column: int, row: int) -> Axes:
         """Make axes of one cell, counted from the upper left, in exact pixels."""

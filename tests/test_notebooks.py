@@ -293,6 +293,9 @@ def test_a_study_is_written_once_and_then_left_alone(tmp_path, monkeypatch):
     stem = NOTEBOOKS[1].stem
     assert names == {f"{stem}.ipynb", f"{stem}.html"}
     assert len(list((tmp_path / "figures").glob("02_*.png"))) == 7
+    executed = read(tmp_path / "results" / f"{stem}.ipynb")
+    streams = [output.get("name") for cell in executed.cells for output in cell.get("outputs", ())]
+    assert "stderr" not in streams, "nothing warns when figures are saved"
 
     executed = []
     monkeypatch.setattr(papermill, "execute_notebook", lambda *a, **k: executed.append(a))

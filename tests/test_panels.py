@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from gvstudy import gradient_maps, panels
+from gvstudy import gradient_maps, panels, plots
 from gvstudy.gradients import variance_maps
 
 
@@ -56,6 +56,18 @@ def test_a_pixel_of_a_crop_is_a_square_of_whole_pixels():
         position = figure.axes[1].get_window_extent()
         assert (2 * position.width / side) == pytest.approx(round(2 * position.width / side))
         assert position.height == pytest.approx(position.width)
+
+
+def test_saving_crops_again_and_again_leaves_them_in_place(tmp_path, recwarn):
+    with plt.rc_context():
+        plots.use_style()
+        figure = panels.crops(images(2, 100, 100), (1, 1, 64), {}, errors=True)
+        places = []
+        for name in ("first", "second"):
+            plots.save(figure, tmp_path, name)
+            places.append([ax.get_position().bounds for ax in figure.axes])
+    assert places[0] == places[1]
+    assert not recwarn.list, "no layout is tried when the figure is saved"
 
 
 def test_variance_curves_follow_the_marked_row():
