@@ -43,14 +43,16 @@ BEST = {  # the rates of highest luma PSNR in the reference results `trials`
     ("published-vdsr", "l2+gv"): 3e-3,
 }
 CONSTANTS = (1, 3, 10, 30, 100, 300)  # factors on the loss that are tried, by loss
-BEST_CONSTANT = {"l2": 300, "l2+gv": 300}  # of highest luma PSNR in the results `constant_trials`
 CELLS: tuple[dict[str, Any], ...] = (  # where the best constant is looked for besides VDSR at x2
     {"model": "vdsr", "scale": 3},
     {"model": "vdsr", "scale": 4},
     {"model": "edsr", "scale": 2, "channels": "rgb"},
     {"model": "espcn", "scale": 2, "channels": "rgb", "size": "paper"},
 )
-OTHER_BEST_CONSTANT = {  # of highest luma PSNR in the results `other_constant_trials`
+# Those of highest luma PSNR in the results `constant_trials` and `other_constant_trials`.
+BEST_CONSTANT = {
+    ("vdsr", 2, "l2"): 300,
+    ("vdsr", 2, "l2+gv"): 300,
     ("vdsr", 3, "l2"): 300,
     ("vdsr", 3, "l2+gv"): 300,
     ("vdsr", 4, "l2"): 100,
@@ -117,9 +119,6 @@ OFFICIAL_SIZES: dict[str, dict[str, Any]] = {  # the same, scaled down to the gr
 # L2's gradient, rescaled at every step by the ratio of norms at this run's own weights.
 STEERED = {"loss": "l2+gv", "recipe": "official-pixel-only"}
 PLAIN: tuple[dict[str, Any], ...] = tuple({"loss": loss} for loss in GV_PAIR)
-SCALED: tuple[dict[str, Any], ...] = tuple(
-    {"loss": loss, "pixel_weight": k} for loss, k in BEST_CONSTANT.items()
-)
 # L2's direction with the step lengths of L2 + GV, and the other way round.
 YOKED: dict[str, Any] = {"loss": "l2", "lengths_from": "l2+gv"}
 MIRROR: dict[str, Any] = {"loss": "l2+gv", "lengths_from": "l2"}
@@ -346,7 +345,7 @@ def constants(size: str) -> list[Run]:
     return [
         _planned_run(size, seed=seed, **variant)
         for seed in _new_and_seen(size)
-        for variant in (*PLAIN, *SCALED)
+        for variant in (*PLAIN, *_scaled("vdsr", 2))
     ]
 
 
@@ -365,16 +364,10 @@ def other_constant_trials(size: str) -> list[Run]:
 def other_constants(size: str) -> list[Run]:
     """Experiment 1: base and base + GV, each times its best constant, in the same four cells."""
     return [
-        _planned_run(
-            size,
-            loss=loss,
-            seed=seed,
-            pixel_weight=OTHER_BEST_CONSTANT[cell["model"], cell["scale"], loss],
-            **cell,
-        )
+        _planned_run(size, seed=seed, **cell, **variant)
         for seed in _new(size, 8)
         for cell in CELLS
-        for loss in _with_and_without_gv(cell["model"])
+        for variant in _scaled(cell["model"], cell["scale"])
     ]
 
 
@@ -401,13 +394,16 @@ def lengths_checks(size: str) -> list[Run]:
 
 
 def large_crops(size: str) -> list[Run]:
-    """Experiment 3: two crops a batch, as large as the authors', at x2, x3 and x4."""
+    """Experiment 3: two crops a batch, as large as the authors', at x2, x3 and x4.
+
+    The constants are those that small crops chose at the same scale.
+    """
     crops = {"batch_size": 2} | ({} if size in SMALL else {"crop_size": 128})
     return [
         _planned_run(size, scale=scale, seed=seed, **crops, **variant)
         for seed in _new(size, 16)
         for scale in (2, 3, 4)
-        for variant in (*PLAIN, *SCALED)
+        for variant in (*PLAIN, *_scaled("vdsr", scale))
     ]
 
 
@@ -448,7 +444,7 @@ def full_size(size: str) -> list[Run]:
     return [
         _planned_run(size, size="paper", seed=seed, **variant)
         for seed in _new(size, 8)
-        for variant in (*PLAIN, *SCALED)
+        for variant in (*PLAIN, *_scaled("vdsr", 2))
     ]
 
 
@@ -569,6 +565,14 @@ def _constant_trials(grid_size: str, losses: Sequence[str], /, **cell: Any) -> l
 def _with_and_without_gv(model: str) -> tuple[str, str]:
     """Return the model's own pixel loss, and the same with GV."""
     return BASES[model], f"{BASES[model]}+gv"
+
+
+def _scaled(model: str, scale: int) -> list[dict[str, Any]]:
+    """Return the model's pixel loss and the same with GV, each times its best constant."""
+    return [
+        {"loss": loss, "pixel_weight": BEST_CONSTANT[model, scale, loss]}
+        for loss in _with_and_without_gv(model)
+    ]
 
 
 def _new(size: str, count: int) -> Sequence[int]:
