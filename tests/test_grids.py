@@ -34,6 +34,7 @@ TABLES = ("headline", "table1", "table2", "official", "weights", "chosen")
 PLANNED = (  # the experiments of PLAN.md
     "constant-trials",
     "constants",
+    "small-constants",
     "other-constant-trials",
     "other-constants",
     "lengths",

@@ -40,6 +40,7 @@ KEYS = {  # SHA-256 of a grid's keys in all sizes, its first 16 digits
     "sweep": "9a35dc5258f85ae0",
     "constant-trials": "bbde4fde12c80dab",
     "constants": "176290a3573637cc",
+    "small-constants": "11a5a225cac966b9",
     "other-constant-trials": "7793eb6f52a002b7",
     "other-constants": "7da4691c7182152b",
     "lengths": "620e915294e4b351",

@@ -349,6 +349,15 @@ def constants(size: str) -> list[Run]:
     ]
 
 
+def small_constants(size: str) -> list[Run]:
+    """Experiment 1, described only: L2 times constants between 1 and its best."""
+    return [
+        _planned_run(size, loss="l2", seed=seed, pixel_weight=constant)
+        for seed in _new(size, 16)
+        for constant in CONSTANTS[1:4]
+    ]
+
+
 def other_constant_trials(size: str) -> list[Run]:
     """Experiment 1: the same trials at x3 and x4, and at x2 with EDSR and ESPCN.
 
@@ -469,6 +478,7 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
     "sweep": sweep,
     "constant-trials": constant_trials,
     "constants": constants,
+    "small-constants": small_constants,
     "other-constant-trials": other_constant_trials,
     "other-constants": other_constants,
     "lengths": lengths,
