@@ -20,6 +20,7 @@ from gvstudy.images import (
     as_saved,
     crop_to_multiple,
     make_lr,
+    make_pair,
     to_float,
     to_grey,
     to_luma,
@@ -87,6 +88,21 @@ def super_resolve(model: nn.Module, lr: Tensor) -> Tensor:
         return model.eval()(lr.to(device)).cpu()
     finally:
         model.train(training)
+
+
+def enlarge(
+    models: Mapping[str, nn.Module], picture: Tensor, scale: int, kernel: str = "bicubic"
+) -> dict[str, Tensor]:
+    """HR, and what each model makes of its LR: images (1, 3, H, W) in [0, 1], to be looked at.
+
+    `picture` is uint8 (C, H, W), LR is made with `kernel`, and SR is rounded to 8 bits as a file
+    would be. The dict begins with "HR" and goes on with the models' names. Raises ValueError for a
+    model named "HR" and for what `make_pair` and `super_resolve` refuse.
+    """
+    if "HR" in models:
+        raise ValueError('a model is named "HR", which is the name of the real image')
+    lr, hr = make_pair(picture, scale, kernel)
+    return {"HR": hr} | {name: as_saved(super_resolve(net, lr)) for name, net in models.items()}
 
 
 def measure(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:

@@ -6,7 +6,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio
 
 from gvstudy.data.sets import load_images
-from gvstudy.evaluation import METRICS, evaluate, measure, psnr, psnr_y, super_resolve
+from gvstudy.evaluation import METRICS, enlarge, evaluate, measure, psnr, psnr_y, super_resolve
 from gvstudy.images import as_saved, make_pair, to_float, to_luma, to_uint8
 from gvstudy.models import build_model
 
@@ -105,6 +105,17 @@ def test_super_resolve_leaves_the_model_as_it_was():
     for training in (True, False):
         super_resolve(model.train(training), torch.rand(1, 3, 8, 8))
         assert model.training == training
+
+
+def test_enlarge_gives_hr_first_and_then_each_model_s_image_as_saved():
+    hr, models = picture(height=25, width=36), {"cubic": build_model("bicubic", 2)}
+    images = enlarge(models, hr, 2, "bilinear")
+    assert list(images) == ["HR", "cubic"]
+    lr, real = make_pair(hr, 2, "bilinear")
+    assert images["HR"].equal(real)
+    assert images["cubic"].equal(as_saved(super_resolve(models["cubic"], lr)))
+    with pytest.raises(ValueError, match='a model is named "HR"'):
+        enlarge({"HR": models["cubic"]}, hr, 2)
 
 
 def test_an_image_that_is_not_finite_has_no_metrics():
