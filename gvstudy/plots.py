@@ -390,23 +390,41 @@ def claims(cells: pd.DataFrame, columns: Sequence[str]) -> Figure:
     return figure
 
 
-def dots(rows: pd.DataFrame, metrics: Mapping[str, str]) -> Figure:
+def dots(rows: pd.DataFrame, metrics: Mapping[str, str], panels: str = "") -> Figure:
     """A column of dots for each variant, one dot a seed, a line at the mean; one panel a metric.
 
     `rows` has the columns `variant`, `loss` (for the colour) and `seed`; the variants stand in the
     order in which they first appear, with their means below. `metrics` maps columns to labels.
+    `panels` names a column: each metric is then a row of panels, one a value of that column.
     """
-    figure, axes = plt.subplots(1, len(metrics), figsize=(10, 3.8), squeeze=False)
-    for ax, (metric, label) in zip(axes[0], metrics.items(), strict=True):
-        by_seed = rows.groupby(["variant", "loss", "seed"], sort=False)[metric].mean()
-        columns = by_seed.groupby(level=["variant", "loss"], sort=False)
-        names = []
-        for place, ((variant, loss), values) in enumerate(columns):
-            mean, hue = values.mean(), colour(loss)
-            ax.scatter([place] * len(values), values, color=hue, alpha=0.45, linewidth=0)
-            ax.plot([place - 0.25, place + 0.25], [mean, mean], color=hue, linewidth=2)
-            names.append(f"{variant}\n{mean:#.4g}")
-        ax.set_xticks(range(len(names)), names)
-        ax.set(ylabel=label, xlim=(-0.5, len(names) - 0.5))
+    parts = dict(iter(rows.groupby(panels, sort=False))) if panels else {"": rows}
+    widths = [part["variant"].nunique() for part in parts.values()]
+    figure, axes = (
+        plt.subplots(len(metrics), len(parts), figsize=(10, 7), sharey="row", width_ratios=widths)
+        if panels
+        else plt.subplots(1, len(metrics), figsize=(10, 3.8))
+    )
+    lines = np.reshape(axes, (len(metrics), len(parts)))
+    for line, (metric, label) in zip(lines, metrics.items(), strict=True):
+        line[0].set(ylabel=label)
+        for ax, part in zip(line, parts.values(), strict=True):
+            _columns_of_dots(ax, part, metric)
+    for ax, name in zip(lines[0], parts, strict=True):
+        ax.set_title(name)
     sns.despine(figure)
     return figure
+
+
+def _columns_of_dots(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
+    """Draw one panel of `dots`."""
+    by_seed = rows.groupby(["variant", "loss", "seed"], sort=False)[metric].mean()
+    names = []
+    for place, ((variant, loss), values) in enumerate(
+        by_seed.groupby(level=["variant", "loss"], sort=False)
+    ):
+        mean, hue = values.mean(), colour(loss)
+        ax.scatter([place] * len(values), values, color=hue, alpha=0.45, linewidth=0)
+        ax.plot([place - 0.25, place + 0.25], [mean, mean], color=hue, linewidth=2)
+        names.append(f"{variant}\n{mean:#.4g}")
+    ax.set_xticks(range(len(names)), names)
+    ax.set(xlim=(-0.5, len(names) - 0.5))

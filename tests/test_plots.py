@@ -92,6 +92,25 @@ def test_dots_show_every_seed_and_the_mean_of_each_variant():
     assert [text.get_text() for text in ssim.get_xticklabels()][1] == "L2\n0.8000"
 
 
+def test_dots_have_a_row_of_panels_on_one_axis_for_each_metric():
+    rows = pd.DataFrame(
+        {
+            "steps": ["few", "few", "many"],
+            "variant": ["L2", "L2+GV", "L2"],
+            "loss": ["l2", "l2+gv", "l2"],
+            "seed": 0,
+            "psnr_y": [30.0, 31.0, 33.0],
+            "ssim_y": [0.8, 0.81, 0.9],
+        }
+    )
+    figure = plots.dots(rows, {"psnr_y": "PSNR", "ssim_y": "SSIM"}, "steps")
+    few, many, few_ssim, many_ssim = figure.axes
+    assert (few.get_title(), many.get_title()) == ("few", "many")
+    assert (few.get_ylabel(), few_ssim.get_ylabel()) == ("PSNR", "SSIM")
+    assert few.get_ylim() == many.get_ylim() != few_ssim.get_ylim() == many_ssim.get_ylim()
+    assert [tick.get_text() for tick in many.get_xticklabels()] == ["L2\n33.00"]
+
+
 def points(*lines):
     return pd.DataFrame(
         {"family": family, "line": line, "weight": weight, "psnr_y": 30 - weight,
