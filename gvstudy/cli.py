@@ -56,16 +56,17 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that describe a model to a command."""
     for option in (
         click.option("--model", default="bicubic", type=click.Choice(list(MODELS)),
-                     show_default=True),
+                     show_default=True, help="Bicubic interpolation, or a model with weights."),
         click.option("--scale", default="2", type=click.Choice([str(s) for s in SCALES]),
-                     show_default=True),
+                     show_default=True, help="The factor of enlargement."),
         click.option("--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path),
                      help="A .safetensors file of a finished run."),
         click.option("--size", default="reduced", type=click.Choice(MODEL_SIZES),
-                     show_default=True),
-        click.option("--channels", default="rgb", type=click.Choice(CHANNELS), show_default=True),
+                     show_default=True, help="paper: as published; reduced: for a CPU."),
+        click.option("--channels", default="rgb", type=click.Choice(CHANNELS), show_default=True,
+                     help="What the model computes on."),
         click.option("--upsample", default="bicubic", type=click.Choice(KERNELS),
-                     show_default=True),
+                     show_default=True, help="How the model enlarges LR by interpolation."),
     ):  # fmt: skip
         command = option(command)
     return command
@@ -76,7 +77,7 @@ def _load_model(
 ) -> nn.Module:
     """Build a model with the weights of a file. Raises ValueError if they don't fit together."""
     if (weights is None) != (model == "bicubic"):
-        raise ValueError(f"model {model}: every model needs --weights, except bicubic")
+        raise ValueError(f"model {model}: bicubic takes no --weights, every other model needs them")
     built = build_model(model, int(scale), size=size, channels=channels, upsample=upsample)
     if weights is not None:
         try:
@@ -152,7 +153,7 @@ def check_set(name: str) -> None:
               help="Write the rows to this file.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
 def evaluate_command(name: str, csv: Path | None, overwrite: bool, **model: Any) -> None:
-    """Measure a model on a data set: one row an image, with the metrics of both protocols."""
+    """Measure a model on a data set: one row per image; LR is made by bicubic."""
     if csv is not None:
         _check_writable(csv, overwrite)
     rows = evaluate(_load_model(**model), load_images(name), int(model["scale"]), progress=True)
@@ -200,7 +201,9 @@ def upscale(
 
 
 @main.command()
-@click.option("--profile", default="quick", show_default=True, help="smoke, quick or full.")
+@click.option(
+    "--profile", default="quick", show_default=True, help="smoke, quick, full, or one of your own."
+)
 @click.option("--only", multiple=True, metavar="NUMBER",
               help="Run only this notebook, e.g. 03; may be repeated.")  # fmt: skip
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE",
@@ -239,17 +242,19 @@ def study(
 @main.command()
 @click.argument("names", nargs=-1, required=True, type=click.Choice(sorted(GRIDS)))
 @click.option("--size", default="reduced", show_default=True, type=click.Choice(sorted(GRID_SIZES)))
-@click.option("--seeds", type=click.IntRange(min=1), help="Use only the first so many seeds.")
+@click.option("--seeds", type=click.IntRange(min=1), metavar="N",
+              help="Use only the first N seeds.")  # fmt: skip
 @click.option("--test-set", "sets", multiple=True,
               help="A set to measure on; may be repeated.  [built-in pictures for the sizes "
                    "smoke and quick, else Set5, Set14, ...]")  # fmt: skip
-@click.option("--workers", type=click.IntRange(min=1), help="Start so many processes here.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N",
+              help="Share the runs among N processes of this machine.")  # fmt: skip
 @click.option("--scheduler", metavar="ADDRESS", help="Send the runs to this Dask scheduler.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path),
               help="The folder for the results: runs.csv, rows.csv.gz and the weights "
                    "that figures show.")  # fmt: skip
 @click.option("--perceptual", is_flag=True, help="Measure the perceptual metrics as well.")
-@click.option("--add", is_flag=True, help="Keep the other runs that this folder holds.")
+@click.option("--add", is_flag=True, help="With --out: keep the folder's other runs.")
 def grid(
     names: tuple[str, ...],
     size: str,
@@ -263,11 +268,14 @@ def grid(
 ) -> None:
     """Train and measure the runs of tables and controls; those that are finished are skipped.
 
-    Two of these commands that use the same store share the work.
+    Two of these commands that use the same store share the work. `gvstudy.study.grids` describes
+    the grids.
     """
     runs = runs_of(names, size, seeds)
     if workers and scheduler:
         raise ValueError("use either --workers or --scheduler, not both")
+    if add and not out:
+        raise ValueError("--add needs --out, the folder whose other runs are kept")
     if out:
         _check_writable(out / reference.RUNS, overwrite=True)
     if perceptual:

@@ -103,7 +103,7 @@ RECIPES = {
 class Run:
     """A training, described in full: two equal descriptions end in the same model.
 
-    Raises ValueError for a field that isn't allowed, with what is.
+    Raises ValueError for a field that isn't allowed; the message says what is.
     """
 
     model: str = "vdsr"  # vdsr, edsr, espcn, or one of your own
@@ -112,8 +112,8 @@ class Run:
     seed: int = 0  # of the initial weights and of the sequence of crops
     size: str = "reduced"  # paper or reduced
     channels: str = "rgb"  # rgb, luma, or rgb-to-grey (VDSR)
-    upsample: str = "bicubic"  # how the model enlarges the LR image
-    downsample: str = "bicubic"  # how the LR image is made
+    upsample: str = "bicubic"  # how the model enlarges LR: bicubic or bilinear
+    downsample: str = "bicubic"  # how LR is made: bicubic or bilinear
     train_set: str = "builtin-train"  # a data set's name
     valid_set: str = "builtin-valid"  # watched while training; decides nothing
     recipe: str = "tuned"  # how it is trained, one of `RECIPES`
@@ -127,7 +127,7 @@ class Run:
     tv_weight: float = 1e-4  # factor on TV
     patch_size: int = 0  # of GV while training, pixels; 0: 8 at x2, 16 at x3 and x4
     padding: str = "zeros"  # of GV: zeros or valid
-    precision: str = "auto"  # of the model: float32, bfloat16, or what this machine is fastest in
+    precision: str = "auto"  # of the model: float32, bfloat16, or auto (see `resolved_precision`)
     pixel_weight: float = 1.0  # constant factor on the whole loss, regulariser included
     lengths_from: str = ""  # a loss: take each step's length from the run with that loss
     lengths_of: str = "update"  # which length: of the applied update, or of the clipped gradient
@@ -188,9 +188,9 @@ class Run:
     def resolved_precision(self) -> str:
         """The precision that the model is trained in: `precision`, or what "auto" means here.
 
-        "auto" is bfloat16 for VDSR and EDSR beside L2 and L1, where the hardware computes in it;
-        weights, loss and optimiser stay in float32. Beside SSIM, bfloat16 cost VDSR 0.07 to 0.12 dB
-        with each of three seeds, beside L2 nothing (-0.02 to +0.03). It cost an added SRCNN 0.2 to
+        "auto" is bfloat16 for VDSR and EDSR with L2 and L1, where the hardware computes in it;
+        weights, loss and optimiser stay in float32. With SSIM, bfloat16 cost VDSR 0.07 to 0.12 dB
+        with each of three seeds, with L2 about zero (-0.02 to +0.03). It cost an added SRCNN 0.2 to
         0.3 dB, as its last layer makes the image itself, so models and pixel losses from outside
         the package use float32.
         """

@@ -8,6 +8,7 @@ from gvstudy.images import to_grey
 from gvstudy.validation import check_choice, check_images, check_integer
 
 PADDINGS = ("zeros", "valid")
+ROUNDING = 1 / 255**2  # the gradient variance that rounding to 8 bits makes by itself
 
 
 def gradient_maps(images: Tensor, padding: str = "valid") -> tuple[Tensor, Tensor]:
@@ -93,7 +94,7 @@ def variance_metrics(sr: Tensor, hr: Tensor, patch_size: int = 8) -> dict[str, f
     """
     check_images(sr, hr)
     ours, real = variance_maps(sr, patch_size), variance_maps(hr, patch_size)
-    structured = real > 1 / 255**2
+    structured = real > ROUNDING
     return {
         "variance_ratio": float(ours.mean() / real.mean()),
         "log_variance_ratio": float((ours[structured] / real[structured]).log().median()),

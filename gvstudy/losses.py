@@ -117,7 +117,7 @@ REGULARISERS = {
 
 
 def register_loss(name: str, loss: Callable[..., Tensor], *, version: str = "") -> None:
-    """Give a loss of your own a name, so that "l2+NAME" and "NAME" work wherever a loss is named.
+    """Give a loss of your own a name: "NAME" alone, or "l2+NAME", weighted by `gv_weight`.
 
     Args:
         name: letters, digits, "-" and "_".

@@ -14,8 +14,8 @@ from gvstudy.rivals import gradient_similarity
 
 PERCEPTUAL_METRICS = {
     "gmsd": "gradient magnitude similarity deviation; lower is better",
-    "ms_ssim": "SSIM over five scales; higher is better; NaN where a side is under 176 pixels",
-    "vif": "visual information fidelity; higher is better",
+    "ms_ssim": "SSIM over five scales (Wang 2003); higher is better; NaN below 176 pixels a side",
+    "vif": "visual information fidelity (Sheikh 2006); higher is better",
     "flip": "mean FLIP over RGB, at 67 pixels per degree; lower is better; NaN without its package",
     "edge_rise": "10 to 90 % rise distance of strong edges, SR minus HR, median, pixels; best is 0",
     "edge_overshoot": "how far SR exceeds HR beside strong edges, mean share of the edge's height",

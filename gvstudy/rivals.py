@@ -1,6 +1,6 @@
 """Rivals of GV: other losses that ask for structure, each to be added to a pixel loss.
 
-All of them compare SR with HR, both (N, C, H, W), C = 1 or 3, with values in [0, 1], and return a
+The losses compare SR with HR, both (N, C, H, W), C = 1 or 3, with values in [0, 1], and return a
 scalar. HR is a constant and gets no gradient. They raise ValueError for what
 `gradient_variance_loss` raises it for, an HR outside [0, 1] included.
 """
@@ -16,12 +16,17 @@ from gvstudy.gradient_variance import (
     check_range,
     gradient_variance_loss,
 )
-from gvstudy.gradients import framed_grey, gradient_maps, variance_map, variance_maps
+from gvstudy.gradients import (
+    ROUNDING,
+    framed_grey,
+    gradient_maps,
+    variance_map,
+    variance_maps,
+)
 from gvstudy.images import to_grey
 from gvstudy.validation import check_images
 
-ROUNDING = 1 / 255**2  # the gradient variance that rounding to 8 bits makes by itself
-SCALES = (4, 8, 16)  # patch sizes of the multi-scale version, pixels
+PATCHES = (4, 8, 16)  # patch sizes of the multi-scale version, pixels
 STABILITY = 170 / 255**2  # the constant of GMSD's paper, for values in [0, 1]
 SMOOTH = 1e-12  # under a root, whose slope at zero is infinite
 
@@ -50,7 +55,7 @@ def log_variance(sr: Tensor, hr: Tensor, patch_size: int = 8, padding: str = "ze
 
 def multiscale_variance(sr: Tensor, hr: Tensor, padding: str = "zeros") -> Tensor:
     """The mean of GV over patches of 4, 8 and 16 pixels."""
-    values = [gradient_variance_loss(sr, hr, n, padding) for n in SCALES]
+    values = [gradient_variance_loss(sr, hr, n, padding) for n in PATCHES]
     return torch.stack(values).mean()
 
 

@@ -60,7 +60,7 @@ def train(
     record: Path | None = None,
     progress: bool = True,
 ) -> tuple[nn.Module, pd.DataFrame]:
-    """Train as `run` describes; return the model after the last step, and the history.
+    """Train as `run` describes; return the model, on the training device, and the history.
 
     Args:
         pictures: the training pictures, uint8 (C, H, W), if they are loaded already.

@@ -16,7 +16,7 @@ def check_choice(what: str, given: object, known: Iterable[object]) -> None:
 
 
 def check_integer(what: str, given: object, least: int, most: int | None = None) -> None:
-    """Raise ValueError unless `given` is a whole number from `least` to `most`. True is none."""
+    """Raise ValueError unless `given` is a whole number from `least` to `most`. bool isn't."""
     whole = isinstance(given, int) and not isinstance(given, bool)
     if not whole or given < least or (most is not None and given > most):  # type: ignore[operator]
         allowed = f"from {least} on" if most is None else f"from {least} to {most}"

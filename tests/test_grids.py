@@ -209,7 +209,9 @@ def test_the_best_constants_are_those_of_the_trials():
     assert mean.drop(("vdsr", 2, "l1")).idxmax(axis=1).to_dict() == grids.BEST_CONSTANT
 
 
-@pytest.mark.parametrize("name", ["constants", "other-constants", "lengths", "lengths-checks"])
+@pytest.mark.parametrize(
+    "name", ["constants", "small-constants", "other-constants", "lengths", "lengths-checks"]
+)
 def test_the_seeds_of_a_planned_grid_are_complete_and_on_one_type_of_machine(name):
     """Rows come in parts, but a seed comes as a whole."""
     rows = reference.load(name.replace("-", "_"), [name])

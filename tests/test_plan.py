@@ -13,6 +13,7 @@ PLAN = "data/reference/PLAN.md"
 EXPERIMENTS = {
     "constant_trials": (1,),
     "constants": (1,),
+    "small_constants": (1,),
     "other_constant_trials": (1,),
     "other_constants": (1,),
     "lengths": (1, 2),

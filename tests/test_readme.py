@@ -51,6 +51,9 @@ def test_a_constant(deciding):
     gain = mean(scaled, l2, "psnr_y")
     assert f"gains {gain:.2f} dB and {mean(scaled, l2, 'ssim_y'):+.3f} of SSIM" in FINDINGS
     assert 5.5 < gain / mean(gv, l2, "psnr_y") < 6.5, "six times as much"
+    small = rows("small_constants", "small-constants", set=DIV2K, pixel_weight=3)
+    assert small["seed"].nunique() == 16
+    assert f"3 times L2 gains {mean(small, l2, 'psnr_y'):.2f} dB;" in FINDINGS
     (cost,) = statistics.compare(with_gv, scaled, "psnr_y").values()
     assert f"costs {-cost.mean:.2f} dB with every seed" in FINDINGS
     assert max(cost.by_seed) < 0

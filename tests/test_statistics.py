@@ -115,7 +115,7 @@ def test_holm_by_hand():
         ({"seeds": 3, "mean": 0.3}, "consistent with"),
         ({"seeds": 3, "mean": -0.3}, "against"),
         ({"seeds": 6, "mean": 0.05, "seed_noise": 0.3}, "undecided"),
-        ({"seeds": 6, "mean": 0.3, "images": 5}, "descriptive"),
+        ({"seeds": 6, "mean": 0.3, "images": 5}, "described"),
     ],
 )
 def test_verdicts(options, expected):

@@ -1,6 +1,6 @@
 """What a weight costs and brings, as curves fitted to trials, and the weights that they choose.
 
-The rule is that of experiment 10 in `data/reference/PLAN.md`.
+The rule is that of experiment 10 in `data/reference/PLAN.md`, whose runs are still to come.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""The study's grids: which runs fill the paper's tables, which serve as controls, in which size."""
+"""The study's grids: which runs fill the paper's tables, and which serve as controls.
+
+Each is a function of `size`, a key of `GRID_SIZES`, and returns the runs in the order of training.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -62,7 +65,7 @@ BEST_CONSTANT = {
     ("espcn", 2, "l2"): 100,
     ("espcn", 2, "l2+gv"): 100,
 }
-RIVALS = {  # weight at which a regulariser's gradient by SR is as long as that of GV at its weight
+RIVALS = {  # weight at which a regulariser's gradient is as long as that of GV at its weight
     "gv": AUTHORS_GV,
     "gv-charbonnier": 0.006,
     "deviation": 0.015,

@@ -34,7 +34,7 @@ VARIANTS = {
 
 
 def measure_bicubic(pictures: Mapping[str, Tensor], scale: int) -> pd.DataFrame:
-    """Measure bicubic enlargement by every protocol in `VARIANTS`.
+    """Measure interpolation by every protocol in `VARIANTS`.
 
     `pictures` are uint8 (C, H, W). One row per image and variant: `image`, `scale`, `variant`,
     `psnr` (dB) and `ssim`. SSIM is always measured on luma, with the border that the variant crops.

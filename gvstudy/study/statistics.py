@@ -22,7 +22,7 @@ DIGITS = {"psnr_y": 2, "ssim_y": 4, "variance_ratio": 2}  # that a difference is
 LEVEL = 0.05  # significance level of every test; intervals cover 1 - LEVEL
 FEWEST_SEEDS = {"official": 8}  # that a verdict needs, by recipe; this one's seeds differ most
 SEEDS = 6  # that a verdict needs with every other recipe
-FEWEST_IMAGES = 6  # a sign test on five can't reach p < .0625, so Set5 is descriptive only
+FEWEST_IMAGES = 6  # a sign test on five can't reach p < .0625, so Set5 is only described
 CELL = ["model", "scale", "set"]
 PAIRING = [*CELL, "image", "seed"]  # the columns by which rows of two losses are paired
 Cell = tuple[str, int, str]
@@ -175,10 +175,10 @@ def verdict(found: Effect, p: float, p_apart: float, recipe: str = "tuned") -> s
     over images that both exclude zero. "no difference" needs enough seeds and `p_apart` below
     `LEVEL`: equivalence within the margin. With fewer seeds that all agree, and an interval over
     images that excludes zero, it is "consistent with" or "against". Fewer than `FEWEST_IMAGES`
-    images are "descriptive"; everything else is "undecided".
+    images are "described"; everything else is "undecided".
     """
     if found.image_count < FEWEST_IMAGES:
-        return "descriptive"
+        return "described"
     enough = len(found.by_seed) >= FEWEST_SEEDS.get(recipe, SEEDS)
     if enough and p_apart < LEVEL:
         return "no difference"
