@@ -368,6 +368,7 @@ def test_a_grid_s_first_seeds(store):
             ["table1", "--workers", "1", "--scheduler", "tcp://x"],
             "use either --workers or --scheduler",
         ),
+        (["table1", "--add"], "--add needs --out"),
     ],
 )
 def test_a_grid_that_cannot_be_is_refused(store, arguments, message):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gvstudy.plots import VERDICTS
 from gvstudy.study import statistics as s
 
 
@@ -122,6 +123,7 @@ def test_verdicts(options, expected):
     difference = table(**({"images": 40, "seed_noise": 0.01, "image_noise": 0.05} | options))
     found = s.effect(difference, 0.05)
     assert s.verdict(found, found.p, found.p_apart) == expected
+    assert expected in VERDICTS, "it has a colour"
 
 
 def test_the_official_recipe_needs_eight_seeds():
