@@ -196,6 +196,57 @@ def test_folded_cells_are_folded_everywhere(path):
         assert folded == ("hide-input" in tags(cell)), cell.source
 
 
+FORMULAS_LINKS_AND_CODE = re.compile(r"\$\$.*?\$\$|\]\([^)]*\)|```.*?```|`[^`]*`", re.DOTALL)
+DECIMAL = re.compile(r"(?<![\w.])\d+\.\d+(?![\w.]*\.\d)")
+ELSEWHERE: dict[
+    str, dict[str, str]
+] = {  # decimals in prose that no output of the notebook holds, and where they stand
+    "03_training_with_gv": {"0.11": "notebook 4"},
+    "05_variance_histograms": {
+        **dict.fromkeys(("0.0005", "0.00001"), "the figure's axis"),
+        "0.000015": "1 / 255^2",
+        **dict.fromkeys(("0.06", "0.16"), "other machines"),
+    },
+    "06_benchmark": {"0.36": "notebook 7"},
+    "07_when_does_gv_help": {"31.5": "between two lines of the figure"},
+    "09_claims": {"0.87": "data/paper/table2.csv"},
+    "A1_protocols": {"37.53": "Kim et al. (2016)"},
+    "A2_gv_in_your_training": {
+        **dict.fromkeys(("0.03", "0.35", "0.16"), "notebooks 7 and 8"),
+        "0.5": "neosr's option",
+    },
+    "solutions/01_gradient_maps": {"0.005": "an assertion's limit"},
+    "solutions/04_loss_comparison": dict.fromkeys(("0.002", "0.004"), "differences of two rows"),
+    "solutions/05_variance_histograms": dict.fromkeys(("0.16", "0.10", "0.17"), "another machine"),
+    "solutions/06_benchmark": dict.fromkeys(("0.05", "0.24"), "differences of two columns"),
+    "solutions/07_when_does_gv_help": dict.fromkeys(("28.0", "28.5"), "notebook 7"),
+    "solutions/A1_protocols": dict.fromkeys(("0.005", "0.022", "0.09"), "differences of rows"),
+}
+
+
+@each
+def test_decimals_in_prose_stand_in_an_output(path):
+    """Rounded as in the text, without a sign. Numbers of sections aren't meant."""
+    notebook = read(path)
+    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    texts = (one.read_text(encoding="utf-8") for one in NOTEBOOKS)
+    sections = {found for text in texts for found in re.findall(r'"#+ (\d+\.\d+) ', text)}
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    tables = [output.get("data", {}).get("text/html", "") for output in outputs]
+    tables = BeautifulSoup("".join(tables), "html.parser").get_text(" ")
+    shown = re.findall(r"\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?", f"{printed(notebook)} {tables} {code}")
+    values = [float(number.replace(",", "")) for number in shown]
+    told = set(DECIMAL.findall(FORMULAS_LINKS_AND_CODE.sub("", prose))) - sections
+    missing = {
+        number
+        for number in told
+        if not any(f"{value:.{len(number.partition('.')[2])}f}" == number for value in values)
+    }
+    known = ELSEWHERE.get(relative(path).removesuffix(".ipynb"), {})
+    assert missing == set(known)
+
+
 def test_quick_is_the_notebooks_own_default():
     quick = books.read_profile("quick")
     for path in NOTEBOOKS:
