@@ -210,7 +210,15 @@ def test_the_best_constants_are_those_of_the_trials():
 
 
 @pytest.mark.parametrize(
-    "name", ["constants", "small-constants", "other-constants", "lengths", "lengths-checks"]
+    "name",
+    [
+        "constants",
+        "small-constants",
+        "other-constants",
+        "lengths",
+        "lengths-checks",
+        "valid-padding",
+    ],
 )
 def test_the_seeds_of_a_planned_grid_are_complete_and_on_one_type_of_machine(name):
     """Rows come in parts, but a seed comes as a whole."""

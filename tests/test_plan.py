@@ -18,6 +18,7 @@ EXPERIMENTS = {
     "other_constants": (1,),
     "lengths": (1, 2),
     "lengths_checks": (1,),
+    "valid_padding": (3,),
 }
 
 
