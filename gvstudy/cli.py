@@ -286,7 +286,7 @@ def grid(
     if workers or scheduler:
         with _needing("cluster"):
             from gvstudy.study import cluster
-        cluster.compute(store, list(runs), sets, scheduler=scheduler or "", workers=workers or 0)
+        cluster.compute(store, list(runs), sets, scheduler=scheduler or "", workers=workers or 1)
     rows = store.results(list(runs), sets)
     looks = store.results(list(runs), sets, perceptual=True) if perceptual else None
     if out:

@@ -28,7 +28,7 @@ from gvstudy.images import (
 from gvstudy.validation import check_choice, check_images, check_picture
 
 PATCH_SIZE = 8  # of every measured variance, whatever the training used
-SMALLEST_SIDE = 16  # of HR in pixels; leaves room for SSIM's 11x11 window and for a whole patch
+SMALLEST_SIDE, WINDOW = 16, 11  # pixels: of HR, to leave room for a whole patch; of SSIM
 METRICS = {
     "psnr_y": "standard protocol: PSNR on luma, dB",
     "ssim_y": "standard protocol: SSIM on luma",
@@ -113,7 +113,7 @@ def measure(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
     any value of SR isn't finite, every metric is NaN. Raises ValueError if HR is not a picture or
     is too small.
     """
-    check_measurable(hr)
+    check_measurable(hr, scale)
     if not sr.isfinite().all():
         return dict.fromkeys(METRICS, float("nan"))
     real, saved = to_float(hr), as_saved(sr)
@@ -128,13 +128,14 @@ def measure(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
     }
 
 
-def check_measurable(hr: Tensor) -> None:
+def check_measurable(hr: Tensor, scale: int) -> None:
     """Raise ValueError unless HR is a picture, uint8 (C, H, W), large enough to be measured."""
     check_picture(hr)
-    if min(hr.shape[-2:]) < SMALLEST_SIDE:
+    least = max(SMALLEST_SIDE, WINDOW + 2 * scale)  # SSIM is measured inside the border
+    if min(hr.shape[-2:]) < least:
         raise ValueError(
             f"HR of {hr.shape[-2]}x{hr.shape[-1]} pixels is too small to measure; "
-            f"both sides need at least {SMALLEST_SIDE}"
+            f"at x{scale} both sides need at least {least}"
         )
 
 

@@ -114,7 +114,7 @@ def maps(tensors: Mapping[str, Tensor], label: str, logarithmic: bool = False) -
 
     A linear scale is symmetric about zero; a logarithmic one spans four decades.
     """
-    top = max(float(tensor.max()) for tensor in tensors.values())
+    top = max(float(tensor.abs().max()) for tensor in tensors.values())
     norm = mpl.colors.LogNorm(top * 1e-4, top, clip=True) if logarithmic else None
     limits = {} if logarithmic else {"vmin": -top, "vmax": top}
     figure, axes = plt.subplots(

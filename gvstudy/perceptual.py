@@ -5,6 +5,8 @@ FLIP. `evaluate(model, pictures, scale, measured=measure_perceptual)` gives the 
 extra `perceptual` (torchmetrics, flip-evaluator; the latter has no build for Python 3.14 yet).
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from torch import Tensor
 
@@ -15,13 +17,14 @@ from gvstudy.rivals import gradient_similarity
 PERCEPTUAL_METRICS = {
     "gmsd": "gradient magnitude similarity deviation; lower is better",
     "ms_ssim": "SSIM over five scales (Wang 2003); higher is better; NaN below 176 pixels a side",
-    "vif": "visual information fidelity (Sheikh 2006); higher is better",
+    "vif": "visual information fidelity (Sheikh 2006); higher is better; NaN below 41 pixels",
     "flip": "mean FLIP over RGB, at 67 pixels per degree; lower is better; NaN without its package",
     "edge_rise": "10 to 90 % rise distance of strong edges, SR minus HR, median, pixels; best is 0",
     "edge_overshoot": "how far SR exceeds HR beside strong edges, mean share of the edge's height",
 }
 PIXELS_PER_DEGREE = 67.0  # a 4K screen of .7 m at .7 m, as FLIP's authors assume
 MS_SSIM_SIDE = 176  # pixels; the smallest side that MS-SSIM's five scales fit into
+VIF_SIDE = 41  # pixels; likewise of VIF's four
 REACH = 6  # pixels to either side of an edge that are looked at
 PLATEAU = 2  # pixels at either end of a profile that make its level
 LEAST_HEIGHT = 0.2  # of an edge, in luma from 0 to 1
@@ -39,23 +42,28 @@ def measure_perceptual(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
     )
     from torchmetrics.functional.image import visual_information_fidelity as vif
 
-    check_measurable(hr)
+    check_measurable(hr, scale)
     if not sr.isfinite().all():
         return dict.fromkeys(PERCEPTUAL_METRICS, float("nan"))
     pairs = [crop_border(images, scale) for images in (as_saved(sr), to_float(hr))]
     ours, real = (brightness(hr)(images).double() for images in pairs)
-    small = min(real.shape[-2:]) < MS_SSIM_SIDE
+    side = min(real.shape[-2:])
     # A grey HR has been expanded to three channels: FLIP misreads an image that has one.
     colours = [images[0].permute(1, 2, 0).float().numpy() for images in pairs]
     rise, overshoot = edge_errors(ours, real)
     return {
         "gmsd": gmsd(ours, real),
-        "ms_ssim": float("nan") if small else float(ms_ssim(ours, real, data_range=1.0)),
-        "vif": float(vif(255 * ours, 255 * real)),
+        "ms_ssim": _nan_below(MS_SSIM_SIDE, side, lambda: ms_ssim(ours, real, data_range=1.0)),
+        "vif": _nan_below(VIF_SIDE, side, lambda: vif(255 * ours, 255 * real)),
         "flip": _flip(*colours),
         "edge_rise": rise,
         "edge_overshoot": overshoot,
     }
+
+
+def _nan_below(least: int, side: int, measured: Callable[[], Tensor]) -> float:
+    """The metric of images with that side, or NaN where it has no value."""
+    return float("nan") if side < least else float(measured())
 
 
 def _flip(ours: np.ndarray, real: np.ndarray) -> float:

@@ -28,7 +28,7 @@ from gvstudy.models import build_model
 from gvstudy.paths import replacing, set_aside
 
 LENGTH_COLUMNS = ("gradient", "clipped", "update")
-LOGS = 20  # rows of history, and checkpoints, a run
+LOGS = 20  # rows of history, and checkpoints, a run; fewer than twice as many
 # Redraws of the progress bar, a run at most: in a notebook each is three messages, and a client
 # that reads them only when the cell has ended (nbval) keeps some two thousand.
 REDRAWS = 50
@@ -71,10 +71,10 @@ def train(
         record: a CSV file that receives the lengths of every step.
         progress: show a progress bar.
 
-    The history has a row each twentieth of the run. `step` and `learning_rate` are those of its
-    last step; `loss` and its summands `pixel` and `regulariser` are means since the row before;
-    `psnr_y` (dB) and `variance_ratio` are measured on the centres of the validation pictures. The
-    loss and its summands don't include the run's constant factor.
+    The history has a row every `steps // 20` steps, or every step, and one for the last. `step` and
+    `learning_rate` are those of its last step; `loss` and its summands `pixel` and `regulariser`
+    are means since the row before; `psnr_y` (dB) and `variance_ratio` are measured on the centres
+    of the validation pictures. The loss and its summands don't include the run's constant factor.
 
     The lengths are three norms over all weights, a row a step: of the `gradient`, of the `clipped`
     gradient, and of the `update` that is applied in the end, after weight decay, momentum and
@@ -247,8 +247,14 @@ def rescale(tensors: Sequence[Tensor], length: Tensor) -> None:
 
 
 def validate(model: nn.Module, pairs: list[tuple[Tensor, Tensor]], scale: int) -> dict[str, float]:
-    """Two of `evaluate`'s columns, averaged over pairs of LR and HR as `make_pair` makes them."""
-    saved = [(as_saved(super_resolve(model, lr).float()), hr) for lr, hr in pairs]
+    """Two of `evaluate`'s columns, averaged over pairs of LR and HR as `make_pair` makes them.
+
+    Both are NaN if any value of SR isn't finite.
+    """
+    raw = [super_resolve(model, lr).float() for lr, _ in pairs]
+    if not all(sr.isfinite().all() for sr in raw):
+        return dict.fromkeys(("psnr_y", "variance_ratio"), float("nan"))
+    saved = [(as_saved(sr), hr) for sr, (_, hr) in zip(raw, pairs, strict=True)]
     ratios = [variance_ratio(sr, hr, PATCH_SIZE) for sr, hr in saved]
     decibels = [psnr_y(sr, hr, scale) for sr, hr in saved]
     return {"psnr_y": fmean(decibels), "variance_ratio": fmean(ratios)}

@@ -104,9 +104,14 @@ def test_what_comes_back_as_another_run_is_not_kept(store, two_workers, monkeypa
 
 def test_what_is_finished_is_not_sent_out(store, monkeypatch):
     Store().results(RUNS[:1], SETS, progress=False)
-    monkeypatch.setattr(cluster, "work", None)
+    monkeypatch.setattr(cluster, "connection", None)
+    cluster.compute(Store(), RUNS[:1], SETS, scheduler="tcp://gone:1", progress=False)
+
+
+def test_workers_leave_the_environment_as_it_was():
     environment = dict(os.environ)
-    cluster.compute(Store(), RUNS[:1], SETS, workers=1, progress=False)
+    with cluster.connection("", 1):
+        pass
     assert dict(os.environ) == environment, "other processes would train with fewer threads"
 
 

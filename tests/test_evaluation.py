@@ -132,6 +132,10 @@ def test_bad_input_is_refused():
         evaluate(build_model("bicubic", 2), {}, 5)
     with pytest.raises(ValueError, match="12x48 pixels is too small"):
         evaluate(build_model("bicubic", 2), {"a": picture(height=12)}, 2)
+    small = {"a": picture(height=18, width=20)}
+    with pytest.raises(ValueError, match=r"16x20 pixels .* at x4 both sides need at least 19"):
+        evaluate(build_model("bicubic", 4), small, 4)
+    assert len(evaluate(build_model("bicubic", 2), small, 2)) == 1
 
 
 PUBLISHED = {

@@ -320,6 +320,13 @@ def test_changes_are_read_by_their_type():
     assert read == {"learning_rate": 0.001, "scale": 3, "test_set": "[1", "keep": ""}
 
 
+def test_changes_are_checked_together_with_their_profile():
+    read = books.read_changes(["crop_size=51"], NOTEBOOKS)  # which x2, the default, refuses
+    books.check_parameters({"scale": 3} | read, NOTEBOOKS)
+    with pytest.raises(ValueError, match="scale 2 does not divide crop_size 51"):
+        books.check_parameters({"scale": 2} | read, NOTEBOOKS)
+
+
 def test_a_parameter_that_the_chosen_notebook_lacks_is_refused():
     refused(study("--only", "02", "--set", "steps=3"), "'steps'", "patch_size")
 

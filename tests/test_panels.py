@@ -94,6 +94,11 @@ def test_a_gradient_grid_ends_in_the_distance_from_hr():
     assert torch.allclose(torch.tensor(lowest[2].images[0].get_array()), distance, atol=1e-6)
 
 
+def test_a_linear_scale_of_maps_is_symmetric_about_zero():
+    figure = panels.maps({"one": torch.linspace(-2, -1, 16).reshape(4, 4)}, "label")
+    assert figure.axes[0].images[0].get_clim() == (-2, 2)
+
+
 def test_a_figure_as_bytes_is_closed():
     figure = panels.maps({"one": torch.ones(4, 4)}, "label")
     assert panels.png(figure).startswith(b"\x89PNG")

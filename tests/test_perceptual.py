@@ -120,6 +120,15 @@ def test_ms_ssim_is_nan_where_five_scales_do_not_fit(rows):
     assert rows[2].loc["small", ["gmsd", "vif", "flip"]].notna().all()
 
 
+def test_small_images_have_no_vif_and_no_ms_ssim():
+    pytest.importorskip("flip_evaluator", reason="gvstudy[perceptual] isn't installed")
+    hr = load_images("builtin-test")["camera"][:, :44, :44]
+    found = p.measure_perceptual(to_float(hr), hr, 2)
+    assert math.isnan(found["vif"])
+    assert math.isnan(found["ms_ssim"])
+    assert found["gmsd"] == 0
+
+
 def test_a_perfect_sr_and_one_that_is_not_finite():
     pytest.importorskip("flip_evaluator", reason="gvstudy[perceptual] isn't installed")
     hr = load_images("builtin-test")["camera"][:, :180, :180]  # grey

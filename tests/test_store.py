@@ -16,6 +16,7 @@ from gvstudy import Run, evaluate, load_images
 from gvstudy import training as tr
 from gvstudy.config import LENGTHS
 from gvstudy.data import sets
+from gvstudy.images import write
 from gvstudy.study import store as st
 from gvstudy.study.provenance import environment_line
 from gvstudy.study.store import Store, run_id
@@ -44,6 +45,18 @@ def finished(run=TINY):
 def same(one, other):
     pairs = zip(one.model.state_dict().values(), other.model.state_dict().values(), strict=True)
     return all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.usefixtures("store")
+def test_results_have_the_pictures_present_names(tmp_path):
+    """Also those that pandas takes for a missing value."""
+    hr = load_images("builtin-valid")
+    name, picture = next(iter(hr.items()))
+    for folder, file in (("before", name), ("after", "NA")):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / f"{file}.png", picture)
+        rows = Store().results([TINY], [f"folder:{tmp_path / folder}"], progress=False)
+        assert rows["image"].to_list() == [file]
 
 
 @pytest.mark.usefixtures("store")

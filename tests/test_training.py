@@ -46,6 +46,15 @@ def test_the_same_run_ends_in_identical_weights(model, loss):
     assert history.equals(again)
 
 
+def test_a_model_that_broke_has_no_validation_metrics():
+    model, _ = run_to_end(dataclasses.replace(TINY, steps=3))
+    with torch.no_grad():
+        next(model.parameters()).fill_(torch.nan)
+    hr = torch.rand(1, 3, 40, 40)
+    found = tr.validate(model, [(hr[..., ::2, ::2], hr)], 2)
+    assert all(math.isnan(value) for value in found.values())
+
+
 def test_another_seed_or_loss_ends_elsewhere():
     base = weights(run_to_end()[0])
     for change in ({"seed": 1}, {"loss": "l2+gv"}, {"learning_rate": 1e-3}):

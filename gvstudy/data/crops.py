@@ -74,7 +74,8 @@ class Crops:
 
         `start` is the number of batches drawn before; it matters only for shuffled pictures. LR and
         HR are channels-last in memory. `generator` must be the CPU's, so that a seed gives the same
-        crops on every device. Only four numbers a crop are copied to the device, without waiting.
+        crops on every device. Only four numbers a crop, or five where pictures are shuffled, go
+        to the device, without waiting.
         """
         together = max(1, AT_ONCE // (batch_size * (self.size * self.scale) ** 2))
         for first in range(0, count, together):

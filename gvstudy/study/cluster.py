@@ -24,7 +24,7 @@ def compute(
     sets: Sequence[str],
     *,
     scheduler: str = "",
-    workers: int = 0,
+    workers: int = 1,
     progress: bool = True,
 ) -> None:
     """Train and measure runs elsewhere, and keep what comes back in the store.
@@ -42,6 +42,8 @@ def compute(
     for name in sets:
         check_set(name)
     missing = [run for run in distinct(runs) if not store.holds(run)]
+    if not missing:
+        return
     if needed := [other for run in missing for other in _needs(run)]:
         compute(store, needed, sets, scheduler=scheduler, workers=workers, progress=progress)
     with connection(scheduler, workers) as client:

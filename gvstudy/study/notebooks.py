@@ -91,7 +91,8 @@ def select(only: list[str]) -> list[Path]:
 def read_changes(changes: Iterable[str], notebooks: list[Path]) -> dict[str, Any]:
     """Turn texts NAME=VALUE into parameters of these notebooks.
 
-    Raises ValueError for a text of another form, and for what `check_parameters` refuses.
+    Raises ValueError for a text of another form, and for a name that no notebook has. A value of
+    the wrong type stays text, which `check_parameters` refuses.
     """
     found: dict[str, Any] = {}
     known = _all_parameters(notebooks)
@@ -103,8 +104,7 @@ def read_changes(changes: Iterable[str], notebooks: list[Path]) -> dict[str, Any
         try:
             found[name] = _READERS[known[name]](text)
         except ValueError:
-            found[name] = text  # of the wrong type, so the check below refuses it
-    check_parameters(found, notebooks)
+            found[name] = text
     return found
 
 

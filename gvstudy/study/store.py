@@ -134,7 +134,7 @@ class Store:
         waiting = distinct(runs)
         if not (waiting and sets):
             raise ValueError(f"no results of {len(waiting)} runs on {len(sets)} sets")
-        tests = [load_set(name) for name in sets]
+        tests = [load_set(name) for name in dict.fromkeys(sets)]
         measurement = PERCEPTUAL if perceptual else STANDARD
         frames = {}
         with tqdm(total=len(waiting), unit="run", disable=not progress) as bar:
@@ -271,8 +271,8 @@ class Store:
                             temporary.write_text(text, encoding="utf-8")
                         _write_checksums(entry)
         frames = [
-            pd.read_csv(entry / file, dtype={"image": str}).assign(set=name)
-            for name, file in files.items()
+            pd.read_csv(entry / files[test.name]).assign(set=test.name, image=list(test.pictures))
+            for test in tests  # a file has the pictures' order, and may have their former names
         ]
         described = {"run": entry.name} | run.description()
         rows = pd.concat(frames, ignore_index=True).drop(columns="scale")
