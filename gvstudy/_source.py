@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, PurePath)
 _GENERATED = {"__dict__", "__weakref__", "__doc__", "__module__", "__firstlineno__"}
+_GENERATED |= {"__slotnames__", "__annotations_cache__"}  # which copying and inspecting leave
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ class _Reader:
         yield cls.__qualname__
         yield from self._read_all(*cls.__bases__)
         for name, value in sorted(vars(cls).items()):
-            if name not in _GENERATED:
+            if name not in _GENERATED and (name != "__annotations__" or value):  # {} if looked at
                 yield name
                 yield from self.read(value)
 

@@ -73,6 +73,11 @@ def ssim(ours: Tensor, real: Tensor) -> float:
     )
 
 
+def paper_protocol(sr: Tensor, real: Tensor) -> tuple[float, float]:
+    """PSNR over RGB in dB, and SSIM on luma, of raw SR and HR, (1, 3, H, W) in [0, 1]."""
+    return psnr(sr, real), ssim(crop_border(to_luma(sr), 2), crop_border(to_luma(real), 2))
+
+
 @torch.no_grad()
 def super_resolve(model: nn.Module, lr: Tensor) -> Tensor:
     """Enlarge LR (1, 3, h, w) in [0, 1] to SR (1, 3, s*h, s*w) on the CPU.
@@ -119,11 +124,12 @@ def measure(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
     real, saved = to_float(hr), as_saved(sr)
     to_channel = brightness(hr)
     ours_y, real_y = (crop_border(to_channel(images), scale) for images in (saved, real))
+    psnr_rgb, ssim_paper = paper_protocol(sr, real)
     return {
         "psnr_y": psnr(ours_y, real_y),
         "ssim_y": ssim(ours_y, real_y),
-        "psnr_rgb": psnr(sr, real),
-        "ssim_paper": ssim(crop_border(to_luma(sr), 2), crop_border(to_luma(real), 2)),
+        "psnr_rgb": psnr_rgb,
+        "ssim_paper": ssim_paper,
         **variance_metrics(saved, real, PATCH_SIZE),
     }
 

@@ -1,5 +1,6 @@
 """A digest of one's own code: it changes with every edit that matters, and with nothing else."""
 
+import copy
 import functools
 import subprocess
 import sys
@@ -176,6 +177,17 @@ def test_an_object_s_own_state_counts():
 
     assert Source(Scaled(1)).digest() == Source(Scaled(1)).digest()
     assert Source(Scaled(1)).digest() != Source(Scaled(2)).digest()
+
+
+def test_copying_and_inspecting_are_no_edits():
+    class Plain:
+        def __call__(self, sr, hr):
+            return (sr - hr).mean()
+
+    before = Source(Plain).digest()
+    copy.deepcopy(Plain())
+    assert Plain.__annotations__ == {}
+    assert Source(Plain).digest() == before
 
 
 def test_what_contains_itself_ends():

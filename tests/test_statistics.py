@@ -98,11 +98,6 @@ def test_several_hypotheses_are_judged_more_strictly():
     assert set(s.judge(many).values()) == {"undecided"}
 
 
-def test_means_by_hand():
-    found = s.means(rows(np.array([[30.0, 31.0], [20.0, 23.0]])), "psnr_y").loc["vdsr", 2, "T"]
-    assert found.loc["l2"].to_list() == pytest.approx([26, 26 - 12.706, 26 + 12.706, 2], abs=1e-2)
-
-
 def test_holm_by_hand():
     assert s.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 

@@ -8,14 +8,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gvstudy.evaluation import brightness, crop_border, psnr, ssim
+from gvstudy.evaluation import brightness, crop_border, paper_protocol, psnr, ssim
 from gvstudy.images import (
     as_saved,
     crop_to_multiple,
     downscale,
     make_lr,
     to_float,
-    to_luma,
     to_uint8,
     upscale,
 )
@@ -73,9 +72,6 @@ def _score_variants(hr: Tensor, scale: int) -> dict[str, tuple[float, float]]:
             ours, truth = crop_border(ours, border), crop_border(truth, border)
         return psnr(ours, truth), ssim(ours, truth)
 
-    def paper(sr: Tensor) -> tuple[float, float]:
-        return psnr(sr, real), ssim(crop_border(to_luma(sr), 2), crop_border(to_luma(real), 2))
-
     bicubic, bilinear = (
         upscale(to_float(make_lr(hr, scale, kernel)), scale, kernel)
         for kernel in ("bicubic", "bilinear")
@@ -90,8 +86,8 @@ def _score_variants(hr: Tensor, scale: int) -> dict[str, tuple[float, float]]:
         "not rounded": standard(bicubic),
         "pillow": standard(to_float(_resize_with_pillow(hr, scale))),
         "bilinear": standard(as_saved(bilinear)),
-        "paper, bicubic": paper(bicubic),
-        "paper, bilinear": paper(bilinear),
+        "paper, bicubic": paper_protocol(bicubic, real),
+        "paper, bilinear": paper_protocol(bilinear, real),
     }
 
 

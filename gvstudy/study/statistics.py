@@ -145,20 +145,6 @@ def tabulate(
     return pd.DataFrame([asdict(found) for found in effects.values()], index=index)
 
 
-def means(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The metric's `mean` by cell and loss, with its t-interval over seeds.
-
-    The interval's ends are in the columns `low` and `high`, the number of seeds in `seeds`.
-    """
-
-    def summarise(values: pd.Series) -> pd.Series:
-        low, high = _t_interval(values.to_numpy())
-        return pd.Series({"mean": values.mean(), "low": low, "high": high, "seeds": len(values)})
-
-    by_seed = rows.groupby([*CELL, "loss", "seed"])[metric].mean()
-    return by_seed.groupby(level=[*CELL, "loss"]).apply(summarise).unstack()
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """The p values of a family of hypotheses after Holm's correction (1979)."""
     order = np.argsort(p_values)
