@@ -218,6 +218,7 @@ def test_the_best_constants_are_those_of_the_trials():
         "lengths",
         "lengths-checks",
         "valid-padding",
+        "large-crops",
     ],
 )
 def test_the_seeds_of_a_planned_grid_are_complete_and_on_one_type_of_machine(name):

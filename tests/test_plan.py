@@ -19,6 +19,7 @@ EXPERIMENTS = {
     "lengths": (1, 2),
     "lengths_checks": (1,),
     "valid_padding": (3,),
+    "large_crops": (3,),
 }
 
 
