@@ -56,12 +56,12 @@ def test_ci_runs_the_readme_s_test_command():
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
 
-def test_the_workflow_runs_what_ci_runs_on_three_pythons():
+def test_the_workflow_runs_what_ci_runs_on_four_pythons():
     text = (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
     job = yaml.safe_load(text)["jobs"]["test"]
     (command,) = [step["run"] for step in job["steps"] if "run" in step]
     assert command.startswith((ROOT / ".ci" / "run").read_text().splitlines()[-1])
-    assert len(job["strategy"]["matrix"]["python"]) == 3
+    assert len(job["strategy"]["matrix"]["python"]) == 4
 
 
 def test_the_development_container_installs_by_make():
