@@ -22,8 +22,10 @@ import torch
 from torch import Tensor, nn
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, PurePath)
-_GENERATED = {"__dict__", "__weakref__", "__doc__", "__module__", "__firstlineno__"}
-_GENERATED |= {"__slotnames__", "__annotations_cache__"}  # which copying and inspecting leave
+_GENERATED = {
+    *("__dict__", "__weakref__", "__doc__", "__module__", "__firstlineno__"),
+    *("__slotnames__", "__annotations_cache__"),  # which copying and inspecting leave
+}
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ from gvstudy.images import (
 from gvstudy.validation import check_choice, check_images, check_picture
 
 PATCH_SIZE = 8  # of every measured variance, whatever the training used
-SMALLEST_SIDE, WINDOW = 16, 11  # pixels: of HR, to leave room for a whole patch; of SSIM
+SMALLEST_SIDE = 16  # of HR in pixels; leaves room for a whole patch
+WINDOW = 11  # of SSIM, pixels
 METRICS = {
     "psnr_y": "standard protocol: PSNR on luma, dB",
     "ssim_y": "standard protocol: SSIM on luma",
@@ -95,18 +96,16 @@ def super_resolve(model: nn.Module, lr: Tensor) -> Tensor:
         model.train(training)
 
 
-def enlarge(
-    models: Mapping[str, nn.Module], picture: Tensor, scale: int, kernel: str = "bicubic"
-) -> dict[str, Tensor]:
+def enlarge(models: Mapping[str, nn.Module], picture: Tensor, scale: int) -> dict[str, Tensor]:
     """HR, and what each model makes of its LR: images (1, 3, H, W) in [0, 1], to be looked at.
 
-    `picture` is uint8 (C, H, W), LR is made with `kernel`, and SR is rounded to 8 bits as a file
-    would be. The dict begins with "HR" and goes on with the models' names. Raises ValueError for a
+    `picture` is uint8 (C, H, W), LR is bicubic, and SR is rounded to 8 bits as a file would be. The
+    dict begins with "HR" and goes on with the models' names. Raises ValueError for a
     model named "HR" and for what `make_pair` and `super_resolve` refuse.
     """
     if "HR" in models:
         raise ValueError('a model is named "HR", which is the name of the real image')
-    lr, hr = make_pair(picture, scale, kernel)
+    lr, hr = make_pair(picture, scale)
     return {"HR": hr} | {name: as_saved(super_resolve(net, lr)) for name, net in models.items()}
 
 

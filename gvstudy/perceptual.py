@@ -5,8 +5,6 @@ FLIP. `evaluate(model, pictures, scale, measured=measure_perceptual)` gives the 
 extra `perceptual` (torchmetrics, flip-evaluator; the latter has no build for Python 3.14 yet).
 """
 
-from collections.abc import Callable
-
 import numpy as np
 from torch import Tensor
 
@@ -47,23 +45,18 @@ def measure_perceptual(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
         return dict.fromkeys(PERCEPTUAL_METRICS, float("nan"))
     pairs = [crop_border(images, scale) for images in (as_saved(sr), to_float(hr))]
     ours, real = (brightness(hr)(images).double() for images in pairs)
-    side = min(real.shape[-2:])
+    side, nan = min(real.shape[-2:]), float("nan")
     # A grey HR has been expanded to three channels: FLIP misreads an image that has one.
     colours = [images[0].permute(1, 2, 0).float().numpy() for images in pairs]
     rise, overshoot = edge_errors(ours, real)
     return {
         "gmsd": gmsd(ours, real),
-        "ms_ssim": _nan_below(MS_SSIM_SIDE, side, lambda: ms_ssim(ours, real, data_range=1.0)),
-        "vif": _nan_below(VIF_SIDE, side, lambda: vif(255 * ours, 255 * real)),
+        "ms_ssim": float(ms_ssim(ours, real, data_range=1.0)) if side >= MS_SSIM_SIDE else nan,
+        "vif": float(vif(255 * ours, 255 * real)) if side >= VIF_SIDE else nan,
         "flip": _flip(*colours),
         "edge_rise": rise,
         "edge_overshoot": overshoot,
     }
-
-
-def _nan_below(least: int, side: int, measured: Callable[[], Tensor]) -> float:
-    """The metric of images with that side, or NaN where it has no value."""
-    return float("nan") if side < least else float(measured())
 
 
 def _flip(ours: np.ndarray, real: np.ndarray) -> float:

@@ -109,9 +109,9 @@ def test_super_resolve_leaves_the_model_as_it_was():
 
 def test_enlarge_gives_hr_first_and_then_each_model_s_image_as_saved():
     hr, models = picture(height=25, width=36), {"cubic": build_model("bicubic", 2)}
-    images = enlarge(models, hr, 2, "bilinear")
+    images = enlarge(models, hr, 2)
     assert list(images) == ["HR", "cubic"]
-    lr, real = make_pair(hr, 2, "bilinear")
+    lr, real = make_pair(hr, 2)
     assert images["HR"].equal(real)
     assert images["cubic"].equal(as_saved(super_resolve(models["cubic"], lr)))
     with pytest.raises(ValueError, match='a model is named "HR"'):

@@ -4,6 +4,7 @@ import ast
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from threading import Barrier
 
@@ -198,9 +199,8 @@ def test_folded_cells_are_folded_everywhere(path):
 
 FORMULAS_LINKS_AND_CODE = re.compile(r"\$\$.*?\$\$|\]\([^)]*\)|```.*?```|`[^`]*`", re.DOTALL)
 DECIMAL = re.compile(r"(?<![\w.])\d+\.\d+(?![\w.]*\.\d)")
-ELSEWHERE: dict[
-    str, dict[str, str]
-] = {  # decimals in prose that no output of the notebook holds, and where they stand
+# Decimals in prose that no output of the notebook holds, and where they stand.
+ELSEWHERE: dict[str, dict[str, str]] = {
     "03_training_with_gv": {"0.11": "notebook 4"},
     "05_variance_histograms": {
         **dict.fromkeys(("0.0005", "0.00001"), "the figure's axis"),
@@ -224,20 +224,25 @@ ELSEWHERE: dict[
 }
 
 
+@cache
+def sections():
+    """The numbers of all sections, such as 7.3."""
+    texts = (path.read_text(encoding="utf-8") for path in NOTEBOOKS)
+    return {found for text in texts for found in re.findall(r'"#+ (\d+\.\d+) ', text)}
+
+
 @each
 def test_decimals_in_prose_stand_in_an_output(path):
     """Rounded as in the text, without a sign. Numbers of sections aren't meant."""
     notebook = read(path)
     prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
-    texts = (one.read_text(encoding="utf-8") for one in NOTEBOOKS)
-    sections = {found for text in texts for found in re.findall(r'"#+ (\d+\.\d+) ', text)}
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     tables = [output.get("data", {}).get("text/html", "") for output in outputs]
     tables = BeautifulSoup("".join(tables), "html.parser").get_text(" ")
     shown = re.findall(r"\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?", f"{printed(notebook)} {tables} {code}")
     values = [float(number.replace(",", "")) for number in shown]
-    told = set(DECIMAL.findall(FORMULAS_LINKS_AND_CODE.sub("", prose))) - sections
+    told = set(DECIMAL.findall(FORMULAS_LINKS_AND_CODE.sub("", prose))) - sections()
     missing = {
         number
         for number in told
