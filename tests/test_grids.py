@@ -41,6 +41,7 @@ PLANNED = (  # the experiments of PLAN.md
     "lengths-checks",
     "large-crops",
     "valid-padding",
+    "ssim-constant-trials",
     "full-size",
 )
 CONTROLS = sorted(set(GRIDS) - set(TABLES) - set(PLANNED) - {"fronts"})

@@ -424,6 +424,14 @@ def valid_padding(size: str) -> list[Run]:
     ]
 
 
+def ssim_constant_trials(size: str) -> list[Run]:
+    """Experiment 4: the trials that choose a constant factor for SSIM, as experiment 1 has them.
+
+    Measure them on `TRIAL_SET`.
+    """
+    return _constant_trials(size, ("ssim",))
+
+
 def fronts(size: str) -> list[Run]:
     """Experiment 10: the trials that find what each rival's variance costs, beside L2.
 
@@ -483,6 +491,7 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
     "lengths-checks": lengths_checks,
     "large-crops": large_crops,
     "valid-padding": valid_padding,
+    "ssim-constant-trials": ssim_constant_trials,
     "full-size": full_size,
     "fronts": fronts,
 }
