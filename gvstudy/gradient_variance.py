@@ -118,15 +118,16 @@ class GradientVarianceLoss(nn.Module):
         _check_options(patch_size, padding, reduction, criterion, value_range)
         self.patch_size, self.padding, self.reduction = patch_size, padding, reduction
         self.criterion, self.value_range = criterion, value_range
-        self._range_checked = False
+        self._range_checked_on_gpu = False
 
     def forward(
         self, sr: Tensor, hr: Tensor | None = None, *, hr_maps: Tensor | None = None
     ) -> Tensor:
-        known = self._range_checked and hr is not None and hr.device.type != "cpu"
-        if not (known or torch.compiler.is_compiling()):
-            check_range(hr, self.value_range)
-            self._range_checked = hr is not None
+        if not torch.compiler.is_compiling():
+            on_gpu = hr is not None and hr.device.type != "cpu"
+            if not (on_gpu and self._range_checked_on_gpu):
+                check_range(hr, self.value_range)
+            self._range_checked_on_gpu |= on_gpu
         maps = _variances(sr, hr, hr_maps, self.patch_size, self.padding, self.value_range)
         return self._compare(*maps)
 

@@ -28,6 +28,8 @@ class ComposedLoss(nn.Module):
     def __init__(self, losses: dict[str, Callable[[Tensor, Tensor], Tensor]], weight: float = 1.0):
         super().__init__()
         self.losses, self.weight = losses, weight
+        # Registered, so that `to(device)` moves their buffers.
+        self.parts = nn.ModuleList(part for part in losses.values() if isinstance(part, nn.Module))
 
     def terms(self, sr: Tensor, hr: Tensor) -> dict[str, Tensor]:
         """The summands by name, the pixel loss first, weights applied; the loss is their sum."""

@@ -66,7 +66,7 @@ def variance_grid(images: Mapping[str, Tensor], patch_size: int = 8) -> Figure:
     """
     pairs = {name: variance_maps(image, patch_size)[0].numpy() for name, image in images.items()}
     top = max(float(pair.max()) for pair in pairs.values())
-    norm = mpl.colors.LogNorm(top * 1e-4, top, clip=True)
+    norm = _four_decades(top)
     figure, axes = _empty_grid(2, images, ("variance of $G_x$", "variance of $G_y$"))
     for column, pair in enumerate(pairs.values()):
         for row, variances in enumerate(pair):
@@ -115,7 +115,7 @@ def maps(tensors: Mapping[str, Tensor], label: str, logarithmic: bool = False) -
     A linear scale is symmetric about zero; a logarithmic one spans four decades.
     """
     top = max(float(tensor.abs().max()) for tensor in tensors.values())
-    norm = mpl.colors.LogNorm(top * 1e-4, top, clip=True) if logarithmic else None
+    norm = _four_decades(top) if logarithmic else None
     limits = {} if logarithmic else {"vmin": -top, "vmax": top}
     figure, axes = plt.subplots(
         1, len(tensors), figsize=(2.6 * len(tensors) + 1, 2.8), squeeze=False
@@ -149,8 +149,7 @@ def patch_steps(
     near = pixels[top : top + n, left : left + n]
     axes[1].imshow(near, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     _show_numbers(axes[2], gradient)
-    limit = float(variances.max())
-    norm = mpl.colors.LogNorm(limit * 1e-4, limit, clip=True)
+    norm = _four_decades(float(variances.max()))
     shown = axes[3].imshow(variances.numpy(), cmap="magma", norm=norm, interpolation="nearest")
     axes[3].scatter(column, row, **ring)
     titles = ("grey", f"one patch, {n} x {n}", "its $G_x$", "variance of $G_x$ in all patches")
@@ -259,6 +258,11 @@ def _show_image(ax: Axes, image: Tensor, box: Box | None = None) -> None:
     pixels = to_uint8(_inside(image, box))[0].expand(3, -1, -1).permute(1, 2, 0).numpy()
     ax.imshow(pixels, interpolation="nearest")
     ax.set(xticks=[], yticks=[])
+
+
+def _four_decades(top: float) -> mpl.colors.LogNorm:
+    """A logarithmic scale of colours that ends at `top`."""
+    return mpl.colors.LogNorm(top * 1e-4, top, clip=True)
 
 
 def _show_numbers(ax: Axes, values: Tensor) -> None:

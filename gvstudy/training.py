@@ -117,7 +117,7 @@ def train(
         tv_weight=run.tv_weight,
         patch_size=run.gv_patch_size,
         padding=run.padding,
-    )
+    ).to(device)
     # The published VDSR sums over pixels where the others average: a constant factor.
     factor = run.pixel_weight * (run.crop_size**2 / 2 if recipe.sum_loss else 1)
     parameters = list(model.parameters())

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from gvstudy import (
     GradientDeviationLoss,
@@ -16,7 +17,7 @@ from gvstudy import (
     gradient_variance_loss,
 )
 from gvstudy.gradients import gradient_maps, variance_maps
-from gvstudy.losses import PIXEL_LOSSES, REGULARISERS, squared_total_variation
+from gvstudy.losses import PIXEL_LOSSES, REGULARISERS, ComposedLoss, squared_total_variation
 
 NAMES = [*PIXEL_LOSSES, *(f"{pixel}+{added}" for pixel in PIXEL_LOSSES for added in REGULARISERS)]
 
@@ -296,6 +297,32 @@ def test_the_module_looks_at_the_range_of_every_batch_on_the_cpu():
     module(GOOD, GOOD)
     with pytest.raises(ValueError, match=r"are in .*; expected \[0, 1\]"):
         module(GOOD, 255 * GOOD)
+
+
+def test_on_a_gpu_the_module_looks_at_the_first_batch_alone(monkeypatch):
+    """Whatever came before on the CPU, or as maps; "meta" stands for the GPU."""
+    seen = []
+    monkeypatch.setattr(
+        "gvstudy.gradient_variance.check_range", lambda hr, _: seen.append(hr.device.type)
+    )
+    module, far = GradientVarianceLoss(), torch.empty(2, 3, 16, 16, device="meta")
+    for batch in (GOOD, far, GOOD, far, far):
+        module(batch, batch)
+    assert seen == ["cpu", "meta", "cpu"]
+
+
+def test_the_buffers_of_a_regulariser_move_with_the_loss():
+    class Weighted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("weights", torch.ones(3, 1, 1))
+
+        def forward(self, sr, hr):
+            return (self.weights * (sr - hr)).square().mean()
+
+    loss = ComposedLoss({"l2": F.mse_loss, "weighted": Weighted()}).to("meta")
+    sr = torch.empty(2, 3, 8, 8, device="meta")
+    assert loss(sr, sr).device.type == "meta"
 
 
 def test_a_refused_first_batch_is_looked_at_again():

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from filelock import Timeout
 
 from gvstudy import Run, evaluate, load_images
 from gvstudy import training as tr
@@ -276,7 +277,7 @@ def test_stray_files_are_not_published(store, trainings, recwarn):
     (unfinished / "stray").write_text("?")
     finished()
     names = {path.name for path in (store / run_id_of_tiny()).iterdir()}
-    assert names == {st.RECORD, st.WEIGHTS, st.HISTORY, st.LENGTHS, st.CHECKSUMS}
+    assert names == {st.RECORD, st.WEIGHTS, st.HISTORY, st.STEP_LENGTHS, st.CHECKSUMS}
     assert any("checkpoint.pt is damaged" in str(warning.message) for warning in recwarn)
 
 
@@ -380,6 +381,24 @@ def test_a_diverged_run_is_kept_as_such(store, monkeypatch):
 
 
 GRID = [dataclasses.replace(TINY, loss=loss, seed=seed) for seed in (0, 1) for loss in ("l2", "l1")]
+
+
+@pytest.mark.usefixtures("store")
+def test_rows_are_in_the_order_of_runs_whatever_other_processes_do():
+    alone = Store().results(GRID, ["builtin-valid"], progress=False)
+    busy = Store()
+    first = busy._result_rows
+
+    def once_busy(run, *arguments):
+        if run == GRID[0] and not refused:
+            refused.append(run)
+            raise Timeout("")
+        return first(run, *arguments)
+
+    refused, busy._result_rows = [], once_busy
+    rows = busy.results(GRID, ["builtin-valid"], progress=False)
+    assert refused
+    assert rows.equals(alone)
 
 
 @pytest.mark.usefixtures("store")

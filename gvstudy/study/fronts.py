@@ -22,7 +22,7 @@ SPACINGS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 }
 
 
-def changes(trials: pd.DataFrame, alone: pd.DataFrame) -> pd.DataFrame:
+def trial_changes(trials: pd.DataFrame, alone: pd.DataFrame) -> pd.DataFrame:
     """What a weight changes, by weight and seed: the mean over images of `METRICS`, minus L2's.
 
     A seed whose training diverged is left out.
@@ -46,7 +46,7 @@ def curve(changed: pd.DataFrame, spacing: str = "log") -> pd.DataFrame:
     """The parabola that fits each metric's changes best, at weights from the least to the largest.
 
     Args:
-        changed: from `changes`; at least three weights.
+        changed: from `trial_changes`; at least three weights.
         spacing: "log", a parabola in log weight; "linear", in the weight itself.
 
     Returns a row for each of `POINTS` weights, equally spaced, with `weight` and the fitted

@@ -36,7 +36,8 @@ EVALUATION_VERSION = 1  # raise it when a change of the code changes what is mea
 PERCEPTUAL_VERSION = 1  # the same of the perceptual metrics
 POLL = 2.0  # seconds between two looks at runs that other processes are working on
 CHECKSUMS = "checksums.json"  # SHA-256 of a run's other files, written last
-RECORD, WEIGHTS, HISTORY, LENGTHS = "run.json", "model.safetensors", "history.csv", "lengths.csv"
+RECORD, WEIGHTS, HISTORY = "run.json", "model.safetensors", "history.csv"
+STEP_LENGTHS = "lengths.csv"
 RUN = "run"  # the key of a run's description, in its record and in the weights' metadata
 
 
@@ -110,12 +111,12 @@ class Store:
         """
         self.train_or_load(run, progress=progress)
         entry = self._entry(run)
-        if not (entry / LENGTHS).is_file():
+        if not (entry / STEP_LENGTHS).is_file():
             with self._lock(entry):
-                if not (entry / LENGTHS).is_file():
+                if not (entry / STEP_LENGTHS).is_file():
                     _set_aside(entry, "has no lengths")
             self.train_or_load(run, progress=progress)
-        return pd.read_csv(entry / LENGTHS)
+        return pd.read_csv(entry / STEP_LENGTHS)
 
     def results(
         self,
@@ -128,16 +129,17 @@ class Store:
         """Rows by image of every run on every set; what isn't in the store is computed and kept.
 
         A row has the run's id and description, `set`, `image` and the columns of `METRICS`, or of
-        `PERCEPTUAL_METRICS` with `perceptual`; they are NaN for a run that diverged. What another
-        process is working on is left for later. Raises ValueError for no runs or no sets.
+        `PERCEPTUAL_METRICS` with `perceptual`; they are NaN for a run that diverged. Rows are in
+        the order of `runs`, and what another process is working on is computed last. Raises
+        ValueError for no runs or no sets.
         """
-        waiting = distinct(runs)
-        if not (waiting and sets):
-            raise ValueError(f"no results of {len(waiting)} runs on {len(sets)} sets")
+        waiting = wanted = distinct(runs)
+        if not (wanted and sets):
+            raise ValueError(f"no results of {len(wanted)} runs on {len(sets)} sets")
         tests = [load_set(name) for name in dict.fromkeys(sets)]
         measurement = PERCEPTUAL if perceptual else STANDARD
         frames = {}
-        with tqdm(total=len(waiting), unit="run", disable=not progress) as bar:
+        with tqdm(total=len(wanted), unit="run", disable=not progress) as bar:
             while waiting:
                 busy = []
                 for run in waiting:
@@ -151,7 +153,7 @@ class Store:
                 if len(busy) == len(waiting):
                     time.sleep(POLL)
                 waiting = busy
-        return pd.concat(frames.values(), ignore_index=True)
+        return pd.concat([frames[run] for run in wanted], ignore_index=True)
 
     def origins(self, runs: Iterable[Run]) -> pd.DataFrame:
         """Where finished runs come from, a row a run: its id, `provenance`, and its steps.
@@ -237,7 +239,7 @@ class Store:
                 start=start,
                 partner=partner,
                 checkpoint=checkpoint,
-                record=unfinished / LENGTHS,
+                record=unfinished / STEP_LENGTHS,
                 progress=progress,
             )
         except DivergedError as error:
@@ -251,7 +253,7 @@ class Store:
         record["trained"] = provenance(time.monotonic() - started)
         with replacing(unfinished / RECORD) as temporary:
             temporary.write_text(json.dumps(record, indent=2))
-        _keep_only(unfinished, [RECORD, WEIGHTS, HISTORY, LENGTHS])
+        _keep_only(unfinished, [RECORD, WEIGHTS, HISTORY, STEP_LENGTHS])
         _write_checksums(unfinished)
         unfinished.rename(entry)
 
@@ -300,9 +302,9 @@ def description_of(weights: Path) -> dict[str, Any]:
 
 def _describe_steps(entry: Path) -> dict[str, float]:
     """What `Store.origins` tells of a run's steps; NaN where no lengths were recorded."""
-    if not (entry / LENGTHS).is_file():
+    if not (entry / STEP_LENGTHS).is_file():
         return {"gradient_norm": float("nan"), "clipped_share": float("nan")}
-    norm, clipped = pd.read_csv(entry / LENGTHS)[["gradient", "clipped"]].to_numpy().T
+    norm, clipped = pd.read_csv(entry / STEP_LENGTHS)[["gradient", "clipped"]].to_numpy().T
     share = float((clipped < 0.999 * norm).mean())  # the clip divides by a norm plus 1e-6
     return {"gradient_norm": float(f"{np.median(norm):.4g}"), "clipped_share": round(share, 4)}
 
