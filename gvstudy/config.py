@@ -131,12 +131,13 @@ class Run:
     pixel_weight: float = 1.0  # constant factor on the whole loss, regulariser included
     lengths_from: str = ""  # a loss: take each step's length from the run with that loss
     lengths_of: str = "update"  # which length: of the applied update, or of the clipped gradient
+    fan: str = "fan_in"  # of VDSR's initial weights; fan_out in the GV authors' script
 
     def __post_init__(self) -> None:
         for field in fields(self):
             if field.type is str and not isinstance(given := getattr(self, field.name), str):
                 raise ValueError(f"{field.name} {given!r} is not allowed; text is")
-        check_model(self.model, self.scale, self.size, self.channels, self.upsample)
+        check_model(self.model, self.scale, self.size, self.channels, self.upsample, self.fan)
         if self.model == "bicubic":
             trainable = ", ".join(name for name in MODELS if name != "bicubic")
             raise ValueError(f"model 'bicubic' has nothing to train; known: {trainable}")
@@ -177,7 +178,8 @@ class Run:
         """The run in a few words, for progress bars."""
         factor = "" if self.pixel_weight == 1 else f"{self.pixel_weight:g}*"
         lengths = f", lengths of {self.lengths_from}" if self.lengths_from else ""
-        return f"{self.model} x{self.scale} {factor}{self.loss}{lengths} seed {self.seed}"
+        fan = "" if self.fan == "fan_in" else f", {self.fan}"
+        return f"{self.model} x{self.scale} {factor}{self.loss}{lengths}{fan} seed {self.seed}"
 
     @property
     def gv_patch_size(self) -> int:
@@ -212,6 +214,8 @@ class Run:
             del fields["start_steps"], fields["start_learning_rate"]
         if self.pixel_weight == 1:  # left out where it changes nothing, so that ids stay
             del fields["pixel_weight"]
+        if self.fan == "fan_in":
+            del fields["fan"]
         if not self.lengths_from:
             del fields["lengths_from"], fields["lengths_of"]
         for name in {"gv_weight", "tv_weight", *PATCH_OPTIONS} - self._options:

@@ -13,6 +13,7 @@ from gvstudy.validation import check_choice
 
 MODEL_SIZES = ("paper", "reduced")
 CHANNELS = ("rgb", "rgb-to-grey", "luma")
+FANS = ("fan_in", "fan_out")
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # mean RGB of DIV2K, which EDSR subtracts from its input
 
 
@@ -35,7 +36,10 @@ class VDSR(nn.Module):
     """A stack of 3x3 convolutions that corrects the enlarged image (Kim et al., CVPR 2016).
 
     With `inputs` = 3 and `outputs` = 1, as in the GV authors' script, one correction is added to
-    all three channels. Initialised after He, without biases, as in that script.
+    all three channels. There are no biases. The initial weights are normal with the variance 2 / n
+    (He et al., ICCV 2015), where n is the number of a layer's inputs to an output, or, with
+    `fan` = "fan_out" as in that script, of its outputs to an input. The two differ in the first
+    layer and the last.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class VDSR(nn.Module):
         inputs: int = 3,
         outputs: int = 3,
         upsample: str = "bicubic",
+        fan: str = "fan_in",
     ):
         super().__init__()
         self.scale, self.inputs, self.upsample = scale, inputs, upsample
@@ -55,7 +60,7 @@ class VDSR(nn.Module):
         self.body = nn.Sequential(*body, _conv(width, outputs, bias=False))
         for layer in self.body:
             if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight)
+                nn.init.kaiming_normal_(layer.weight, mode=fan)
 
     def forward(self, lr: Tensor) -> Tensor:
         enlarged = upscale(lr, self.scale, self.upsample)
@@ -142,10 +147,10 @@ class OnLuma(nn.Module):
         return enlarged + self.model(to_grey(lr)) - to_grey(enlarged)
 
 
-def _vdsr(scale: int, size: str, channels: str, upsample: str) -> nn.Module:
+def _vdsr(scale: int, size: str, channels: str, upsample: str, fan: str) -> nn.Module:
     layers, width = (20, 64) if size == "paper" else (8, 32)
     inputs, outputs = {"rgb": (3, 3), "rgb-to-grey": (3, 1), "luma": (1, 1)}[channels]
-    return VDSR(scale, layers, width, inputs, outputs, upsample)
+    return VDSR(scale, layers, width, inputs, outputs, upsample, fan)
 
 
 def _edsr(scale: int, size: str, channels: str, upsample: str) -> nn.Module:
@@ -200,7 +205,9 @@ def register_model(name: str, build: Callable[..., nn.Module], *, version: str =
     MODELS[name] = Model(build, source=source)
 
 
-def check_model(name: str, scale: int, size: str, channels: str, upsample: str) -> None:
+def check_model(
+    name: str, scale: int, size: str, channels: str, upsample: str, fan: str = "fan_in"
+) -> None:
     """Raise ValueError, with the known values, for a model that `build_model` can't build."""
     check_choice("model", name, MODELS)
     check_choice("scale", scale, SCALES)
@@ -208,6 +215,9 @@ def check_model(name: str, scale: int, size: str, channels: str, upsample: str) 
     check_choice("channels", channels, CHANNELS)
     check_choice(f"channels of {name}", channels, MODELS[name].channels)
     check_choice("upsample", upsample, KERNELS)
+    check_choice("fan", fan, FANS)
+    if fan == "fan_out":
+        check_choice("model with fan_out", name, ("vdsr",))
 
 
 def build_model(
@@ -217,6 +227,7 @@ def build_model(
     size: str = "paper",
     channels: str = "rgb",
     upsample: str = "bicubic",
+    fan: str = "fan_in",
 ) -> nn.Module:
     """A model by name: `bicubic`, `vdsr`, `edsr` (the baseline), `espcn`, or one of your own.
 
@@ -231,11 +242,11 @@ def build_model(
             "rgb-to-grey" (VDSR only: three channels in, one correction out for all three).
         upsample: the kernel, "bicubic" or "bilinear", wherever the LR image is enlarged. EDSR and
             ESPCN on "rgb" don't enlarge it.
+        fan: of VDSR's initial weights, "fan_in", or "fan_out" as in the GV authors' script.
 
     Raises ValueError for an unknown value.
     """
-    check_model(name, scale, size, channels, upsample)
+    check_model(name, scale, size, channels, upsample, fan)
     build = MODELS[name].build
-    return build(
-        scale=scale, **accepted(build, {"size": size, "channels": channels, "upsample": upsample})
-    )
+    options = {"size": size, "channels": channels, "upsample": upsample, "fan": fan}
+    return build(scale=scale, **accepted(build, options))

@@ -46,7 +46,12 @@ def initial_model(run: Run) -> nn.Module:
     with _GENERATOR, torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)
         return build_model(
-            run.model, run.scale, size=run.size, channels=run.channels, upsample=run.upsample
+            run.model,
+            run.scale,
+            size=run.size,
+            channels=run.channels,
+            upsample=run.upsample,
+            fan=run.fan,
         )
 
 

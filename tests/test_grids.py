@@ -43,6 +43,8 @@ PLANNED = (  # the experiments of PLAN.md
     "valid-padding",
     "ssim-constant-trials",
     "full-size",
+    "fan-out-trials",
+    "fan-out-lengths",
 )
 CONTROLS = sorted(set(GRIDS) - set(TABLES) - set(PLANNED) - {"fronts"})
 TRIALS = ("rates", "sweep")
@@ -189,8 +191,10 @@ def test_planned_variants_share_seeds_precision_and_all_but_what_they_name(name)
     assert len({tuple(seeds) for seeds in variants.values()}) == 1
     seeds = next(iter(variants.values()))
     assert {run.precision for run in runs} == {"float32"}
-    if name.endswith("constant-trials"):
+    if name.endswith("trials"):
         assert seeds == [100, 101]
+    elif name.startswith("fan-out"):
+        assert seeds == list(range(40, 56))
     else:
         assert seeds[:8] == list(range(24, 32))  # those that decide
         assert max(seeds) < TRIAL_SEED

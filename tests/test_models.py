@@ -7,7 +7,7 @@ import torch
 
 from gvstudy import Run, build_model
 from gvstudy.images import SCALES, to_grey, upscale
-from gvstudy.models import CHANNELS, MODEL_SIZES
+from gvstudy.models import CHANNELS, FANS, MODEL_SIZES
 from gvstudy.training import initial_model
 
 PARAMETERS = {
@@ -107,3 +107,22 @@ def test_unknown_names_list_the_known(arguments, message):
     options = dict(zip(("size", "channels", "upsample"), arguments[2:], strict=False))
     with pytest.raises(ValueError, match=message):
         build_model(*arguments[:2], **options)
+
+
+@pytest.mark.parametrize("fan", FANS)
+def test_the_initial_weights_of_vdsr_have_the_variance_that_their_fan_says(fan):
+    torch.manual_seed(0)
+    model = build_model("vdsr", 2, channels="rgb-to-grey", fan=fan)
+    for layer in model.body:
+        if isinstance(layer, torch.nn.Conv2d):
+            n = 9 * (layer.in_channels if fan == "fan_in" else layer.out_channels)
+            assert float(layer.weight.std()) == pytest.approx((2 / n) ** 0.5, rel=0.1)
+
+
+def test_the_fan_is_vdsr_s_alone_and_part_of_a_run():
+    with pytest.raises(ValueError, match="unknown model with fan_out 'edsr'; known: vdsr"):
+        build_model("edsr", 2, fan="fan_out")
+    with pytest.raises(ValueError, match="unknown fan 'out'; known: fan_in, fan_out"):
+        Run(fan="out")
+    assert "fan" not in Run().description()
+    assert Run(fan="fan_out").description()["fan"] == "fan_out"

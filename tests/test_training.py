@@ -569,7 +569,7 @@ def test_a_partner_is_given_exactly_where_a_run_has_one(run):
 
 
 def test_constant_and_lengths_belong_to_a_description_only_where_they_are_used():
-    assert not {"pixel_weight", "lengths_from", "lengths_of"} & TINY.description().keys()
+    assert not {"pixel_weight", "lengths_from", "lengths_of", "fan"} & TINY.description().keys()
     assert dataclasses.replace(TINY, lengths_of="clipped").key == TINY.key
     assert dataclasses.replace(TINY, pixel_weight=1).key == TINY.key
     yoked = dataclasses.replace(TINY, lengths_from="l2+gv").description()

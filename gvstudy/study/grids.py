@@ -82,6 +82,7 @@ RIVAL_FACTORS = (0.03, 0.1, 0.3, 1, 3)  # multiples of these weights that are tr
 RIVAL_STEPS = 1000
 SEEDS_SEEN = range(24)  # of the authors' recipe in older results
 SEEDS_NEW = range(24, 40)  # first used after the plan was committed; these decide
+SEEDS_FAN_OUT = range(40, 56)  # decide experiment 11
 TRIAL_SEED = 100  # weights and rates are chosen with this seed and above; no result uses them
 TRIAL_SET = "BSDS500-valid"  # weights and rates are chosen on these images
 TESTS = ("Set5", "Set14", "DIV2K_valid_centre256", "Urban100-first20")
@@ -454,6 +455,23 @@ def fronts(size: str) -> list[Run]:
     ]
 
 
+def fan_out_trials(size: str) -> list[Run]:
+    """Experiment 11: the trials of a constant, with initial weights as in the authors' script.
+
+    Measure them on `TRIAL_SET`.
+    """
+    return _constant_trials(size, GV_PAIR, fan="fan_out")
+
+
+def fan_out_lengths(size: str) -> list[Run]:
+    """Experiment 11: L2 and L2 + GV, and each with the other's step lengths, likewise."""
+    return [
+        _planned_run(size, seed=seed, fan="fan_out", **variant)
+        for seed in SEEDS_FAN_OUT[: 1 if size in SMALL else None]
+        for variant in (*PLAIN, YOKED, MIRROR)
+    ]
+
+
 def full_size(size: str) -> list[Run]:
     """Experiment 6: VDSR with 20 layers of 64 channels."""
     return [
@@ -494,6 +512,8 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
     "ssim-constant-trials": ssim_constant_trials,
     "full-size": full_size,
     "fronts": fronts,
+    "fan-out-trials": fan_out_trials,
+    "fan-out-lengths": fan_out_lengths,
 }
 
 
