@@ -68,6 +68,17 @@ def accepted(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[s
     return {name: value for name, value in options.items() if name in parameters}
 
 
+def check_call(
+    entry: str, code: Callable[..., Any], expected: str, *arguments: object, **options: object
+) -> None:
+    """Raise ValueError unless `code` can be called like this; `expected` says it in words."""
+    signature = inspect.signature(code)
+    try:
+        signature.bind(*arguments, **options)
+    except TypeError:
+        raise ValueError(f"{entry} has the signature {signature}; expected {expected}") from None
+
+
 def check_entry(kind: str, name: str, code: object, known: Mapping[str, Source | None]) -> None:
     """Raise ValueError unless `code` may be registered under that name.
 
@@ -76,7 +87,8 @@ def check_entry(kind: str, name: str, code: object, known: Mapping[str, Source |
     """
     if not isinstance(name, str) or not name.replace("-", "_").isidentifier():
         raise ValueError(
-            f"{kind} name {name!r} is not allowed; letters, digits, '-' and '_' are, such as 'mine'"
+            f"{kind} name {name!r} is not allowed; letters, digits, '-' and '_' are, a letter "
+            f"first, such as 'mine'"
         )
     if not callable(code):
         raise ValueError(f"{kind} {name!r} must be callable, got {code!r}")

@@ -17,7 +17,7 @@ from gvstudy.validation import check_choice, check_integer, check_number
 PRECISIONS = ("auto", "float32", "bfloat16")
 LENGTHS = ("update", "clipped")  # what a run can take from another: columns of its recorded lengths
 FEWEST_STEPS = 3  # that a cycle of learning rates needs
-# Far beyond any training, so that a slip of the keyboard is refused before anything runs.
+# Far beyond any training, so that a typo is refused before anything runs.
 MOST_STEPS, LARGEST_BATCH, LARGEST_CROP, LARGEST_SEED = 10**8, 10**5, 10**4, 2**63 - 1
 _FLOATS = ("learning_rate", "start_learning_rate", "gv_weight", "tv_weight", "pixel_weight")
 

@@ -176,8 +176,9 @@ def evaluate(
 
 
 def crop_border(images: Tensor, border: int) -> Tensor:
-    """Images (..., H, W) without `border` pixels on every side; `border` is at least 1."""
-    return images[..., border:-border, border:-border]
+    """Images (..., H, W) without `border` pixels on every side."""
+    height, width = images.shape[-2:]
+    return images[..., border : height - border, border : width - border]
 
 
 def brightness(hr: Tensor) -> Callable[[Tensor], Tensor]:

@@ -215,7 +215,7 @@ def _deviation(variances: Tensor) -> Tensor:
 
 
 def _is_traced(images: Tensor) -> bool:
-    """Whether values can't be looked at: in `torch.compile`, in `torch.func`, on the meta device.
+    """Whether values can't be read: in `torch.compile`, in `torch.func`, on the meta device.
 
     Writing into buffers, as the fast version does, doesn't go with these either.
     """

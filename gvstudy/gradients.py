@@ -85,8 +85,9 @@ def variance_metrics(sr: Tensor, hr: Tensor, patch_size: int = 8) -> dict[str, f
       variance as the real image, less means smoother. Noise can push it past 1, so it is always
       reported with the other two.
     - `log_variance_ratio`: the median over patches of log(SR / HR); 0 is faithful. It leaves out
-      HR patches with a variance of 1 / 255^2 or less, because rounding to 8 bits alone gives as
-      much (1/12 of a squared grey level, times 12, the sum of the squared Sobel weights).
+      HR patches with a variance of 1 / 255^2 or less, because rounding a grey image to 8
+      bits alone gives as much (1/12 of a squared grey level, times 12, the sum of the squared
+      Sobel weights). In colour it gives about half as much.
     - `variance_distance`: the root mean square of the difference, which is what GV minimises.
 
     The ratios are infinite or NaN where HR is flat throughout. Raises ValueError for other shapes

@@ -4,7 +4,6 @@ A loss is a function of SR and HR, both (N, C, H, W) with values in [0, 1]. A *p
 used alone; a *regulariser* is weighted and added to one.
 """
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,9 +14,12 @@ from kornia.losses import ssim_loss, total_variation
 from torch import Tensor, nn
 
 from gvstudy import rivals
-from gvstudy._source import Source, accepted, check_entry
-from gvstudy.gradient_variance import GradientDeviationLoss, GradientVarianceLoss
-from gvstudy.gradients import gradient_maps, variance_maps
+from gvstudy._source import Source, accepted, check_call, check_entry
+from gvstudy.gradient_variance import (
+    GradientDeviationLoss,
+    GradientVarianceLoss,
+    gradient_variance_loss,
+)
 
 PATCH_OPTIONS = ("patch_size", "padding")
 
@@ -58,21 +60,6 @@ def squared_total_variation(sr: Tensor, _hr: Tensor) -> Tensor:
     return down.square().sum() + across.square().sum()
 
 
-def gradient_map_distance(sr: Tensor, hr: Tensor, padding: str = "zeros") -> Tensor:
-    """The squared distance of the gradient maps themselves, x and y added."""
-    pairs = zip(gradient_maps(sr, padding), gradient_maps(hr, padding), strict=True)
-    return sum((F.mse_loss(ours, real) for ours, real in pairs), start=sr.new_zeros(()))
-
-
-def variance_norm(sr: Tensor, hr: Tensor, patch_size: int = 8, padding: str = "zeros") -> Tensor:
-    """Eq. 2 to the letter: the norm of the difference of the variance maps, x and y added.
-
-    The norm is taken for each image, and averaged over the batch.
-    """
-    difference = variance_maps(sr, patch_size, padding) - variance_maps(hr, patch_size, padding)
-    return difference.flatten(2).norm(dim=2).mean(0).sum()
-
-
 @dataclass(frozen=True)
 class Loss:
     """A loss as it is registered.
@@ -90,9 +77,9 @@ class Loss:
     def bind(self, patch_size: int, padding: str) -> Callable[[Tensor, Tensor], Tensor]:
         """The loss as a function of SR and HR alone."""
         options = accepted(self.code, {"patch_size": patch_size, "padding": padding})
-        return (
-            self.code(**options) if isinstance(self.code, type) else partial(self.code, **options)
-        )
+        if isinstance(self.code, type):
+            return self.code(**options)
+        return partial(self.code, **options) if options else self.code
 
 
 PIXEL_LOSSES = {
@@ -105,10 +92,10 @@ REGULARISERS = {
     "tv2": Loss(squared_total_variation, options=(), weight="tv_weight"),
     "gv": Loss(GradientVarianceLoss),
     "deviation": Loss(GradientDeviationLoss),
-    "maps": Loss(gradient_map_distance),  # has no patches, but reference runs are named with them
-    "norm": Loss(variance_norm),
-    "gv-l1": Loss(rivals.variance_l1),
-    "gv-charbonnier": Loss(rivals.variance_charbonnier),
+    "maps": Loss(rivals.map_distance),  # has no patches, but reference runs are named with them
+    "norm": Loss(rivals.variance_norm),
+    "gv-l1": Loss(partial(gradient_variance_loss, criterion="l1")),
+    "gv-charbonnier": Loss(partial(gradient_variance_loss, criterion="charbonnier")),
     "gv-log": Loss(rivals.log_variance),
     "gv-multiscale": Loss(rivals.multiscale_variance, options=("padding",)),
     "gv-laplacian": Loss(rivals.variance_with_laplacian),
@@ -136,14 +123,9 @@ def register_loss(name: str, loss: Callable[..., Tensor], *, version: str = "") 
     known = PIXEL_LOSSES | REGULARISERS
     check_entry("loss", name, loss, {other: entry.source for other, entry in known.items()})
     options = tuple(accepted(loss, dict.fromkeys(PATCH_OPTIONS)))
-    if not isinstance(loss, type):
-        try:
-            inspect.signature(loss).bind("sr", "hr", **dict.fromkeys(options))
-        except TypeError:
-            raise ValueError(
-                f"loss {name!r} has the signature {inspect.signature(loss)}; expected (sr, hr), "
-                f"and patch_size and padding if it uses them"
-            ) from None
+    images = () if isinstance(loss, type) else ("sr", "hr")
+    expected = f"({', '.join(images)}), and patch_size and padding if it uses them"
+    check_call(f"loss {name!r}", loss, expected, *images, **dict.fromkeys(options))
     source = Source(loss, version)
     source.digest()  # what can't be read is refused now, not after a training
     PIXEL_LOSSES[name] = REGULARISERS[name] = Loss(loss, options, source=source)

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from gvstudy._source import Source, accepted, check_entry
+from gvstudy._source import Source, accepted, check_call, check_entry
 from gvstudy.images import KERNELS, SCALES, to_grey, upscale
 from gvstudy.validation import check_choice
 
@@ -60,7 +60,7 @@ class VDSR(nn.Module):
         self.body = nn.Sequential(*body, _conv(width, outputs, bias=False))
         for layer in self.body:
             if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, mode=fan)
+                nn.init.kaiming_normal_(layer.weight, mode=fan)  # type: ignore[arg-type]
 
     def forward(self, lr: Tensor) -> Tensor:
         enlarged = upscale(lr, self.scale, self.upsample)
@@ -122,11 +122,11 @@ class ESPCN(nn.Module):
             _conv(second, channels * scale**2),
             nn.PixelShuffle(scale),
         )
-        for layer in self.body:
-            if isinstance(layer, nn.Conv2d):
-                last = layer.out_channels == channels * scale**2
-                nn.init.xavier_normal_(layer.weight, gain=1 if last else 5 / 3)
-                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        convolutions = [layer for layer in self.body if isinstance(layer, nn.Conv2d)]
+        for layer in convolutions:
+            gain = 1 if layer is convolutions[-1] else nn.init.calculate_gain("tanh")
+            nn.init.xavier_normal_(layer.weight, gain)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, lr: Tensor) -> Tensor:
         return self.body(lr)
@@ -177,7 +177,7 @@ class Model:
 
 
 MODELS = {
-    "bicubic": Model(Interpolation),
+    "bicubic": Model(Interpolation, channels=("rgb",)),
     "vdsr": Model(_vdsr),
     "edsr": Model(_edsr, channels=("rgb", "luma")),
     "espcn": Model(_espcn, channels=("rgb", "luma")),
@@ -190,19 +190,22 @@ def register_model(name: str, build: Callable[..., nn.Module], *, version: str =
     Args:
         name: letters, digits, "-" and "_".
         build: a class or function that takes `scale`, and those of `size`, `channels` and
-            `upsample` that it names (see `build_model`). The model maps LR (N, 3, h, w) to
-            SR (N, 3, s*h, s*w), values in [0, 1].
+            `upsample` that it names (see `build_model`); without `channels` it is for "rgb" alone.
+            The model maps LR (N, 3, h, w) to SR (N, 3, s*h, s*w), values in [0, 1].
         version: a name for this version of the code. It is needed only where the source can't be
             read; otherwise a run is identified by the source itself, so an edit is another run.
 
     Raises:
-        ValueError: for a name that is malformed or taken, for what isn't callable, and for a source
-            that can't be read.
+        ValueError: for a name that is malformed or taken, for what can't be called so, and for a
+            source that can't be read.
     """
     check_entry("model", name, build, {other: entry.source for other, entry in MODELS.items()})
+    options = accepted(build, dict.fromkeys(("size", "channels", "upsample")))
+    expected = "(scale), and size, channels and upsample if it uses them"
+    check_call(f"model {name!r}", build, expected, scale=2, **options)
     source = Source(build, version)
     source.digest()  # what can't be read is refused now, not after a training
-    MODELS[name] = Model(build, source=source)
+    MODELS[name] = Model(build, CHANNELS if "channels" in options else ("rgb",), source)
 
 
 def check_model(

@@ -275,7 +275,7 @@ def tradeoff(table: pd.DataFrame) -> Figure:
 def sweep(points: pd.DataFrame, alone: pd.Series, authors: pd.Series) -> Figure:
     """PSNR and SSIM against variance ratio as a weight grows: each dot is a weight.
 
-    A `line` is one setting, and has the colour of its `family`, whose name stands at the end. The
+    A `line` is one setting, and has the colour of its `family`, whose name is at the end. The
     view fits the other families; "TV" may leave it.
 
     Args:

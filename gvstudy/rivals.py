@@ -31,18 +31,6 @@ STABILITY = 170 / 255**2  # the constant of GMSD's paper, for values in [0, 1]
 SMOOTH = 1e-12  # under a root, whose slope at zero is infinite
 
 
-def variance_l1(sr: Tensor, hr: Tensor, patch_size: int = 8, padding: str = "zeros") -> Tensor:
-    """GV with absolute differences of the variances in place of squares."""
-    return gradient_variance_loss(sr, hr, patch_size, padding, criterion="l1")
-
-
-def variance_charbonnier(
-    sr: Tensor, hr: Tensor, patch_size: int = 8, padding: str = "zeros"
-) -> Tensor:
-    """GV with Charbonnier's distance of the variances, as the framework traiNNer-redux has it."""
-    return gradient_variance_loss(sr, hr, patch_size, padding, criterion="charbonnier")
-
-
 def log_variance(sr: Tensor, hr: Tensor, patch_size: int = 8, padding: str = "zeros") -> Tensor:
     """GV on the logarithm of the variances, so that smooth patches count as much as busy ones.
 
@@ -71,11 +59,28 @@ def variance_with_laplacian(
     return gv + F.mse_loss(variance_map(ours, patch_size), variance_map(real, patch_size))
 
 
+def map_distance(sr: Tensor, hr: Tensor, padding: str = "zeros") -> Tensor:
+    """The squared distance of the gradient maps themselves, x and y added."""
+    _check(sr, hr)
+    pairs = zip(gradient_maps(sr, padding), gradient_maps(hr.detach(), padding), strict=True)
+    return sum((F.mse_loss(ours, real) for ours, real in pairs), start=sr.new_zeros(()))
+
+
 def map_charbonnier(sr: Tensor, hr: Tensor, padding: str = "zeros") -> Tensor:
     """Charbonnier's distance of the gradient maps themselves, x and y added: an edge loss."""
     _check(sr, hr)
     pairs = zip(gradient_maps(sr, padding), gradient_maps(hr.detach(), padding), strict=True)
     return torch.stack([charbonnier_loss(ours, real) for ours, real in pairs]).sum()
+
+
+def variance_norm(sr: Tensor, hr: Tensor, patch_size: int = 8, padding: str = "zeros") -> Tensor:
+    """Eq. 2 to the letter: the norm of the difference of the variance maps, x and y added.
+
+    The norm is taken for each image, and averaged over the batch.
+    """
+    _check(sr, hr)
+    ours, real = (variance_maps(images, patch_size, padding) for images in (sr, hr.detach()))
+    return (ours - real).flatten(2).norm(dim=2).mean(0).sum()
 
 
 def focal_frequency(sr: Tensor, hr: Tensor) -> Tensor:

@@ -159,7 +159,7 @@ def train(
 
                 optimizer.zero_grad()
                 if recipe.pixel_only:  # a control: GV decides the norm, L2 alone the direction
-                    set_steered_gradient(model, factor * terms[0], total)
+                    set_rescaled_gradient(model, factor * terms[0], total)
                 else:
                     total.backward()
                 gradients = [p.grad for p in parameters if p.grad is not None]
@@ -214,7 +214,7 @@ def build_optimizer(
     return optimizer, OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=warm_up)
 
 
-def set_steered_gradient(model: nn.Module, pixel: Tensor, total: Tensor) -> None:
+def set_rescaled_gradient(model: nn.Module, pixel: Tensor, total: Tensor) -> None:
     """Leave in the model the gradient of `pixel`, rescaled to the norm that `total`'s has.
 
     Both are scalar losses at the model's present weights.

@@ -7,7 +7,7 @@ import torch
 
 from gvstudy import Run, build_model
 from gvstudy.images import SCALES, to_grey, upscale
-from gvstudy.models import CHANNELS, FANS, MODEL_SIZES
+from gvstudy.models import CHANNELS, FANS, MODEL_SIZES, MODELS
 from gvstudy.training import initial_model
 
 PARAMETERS = {
@@ -39,7 +39,7 @@ def test_parameter_counts(key, count):
 @pytest.mark.parametrize(("scale", "size"), list(product(SCALES, MODEL_SIZES)))
 def test_shapes(name, scale, size):
     for channels in CHANNELS:
-        if channels == "rgb-to-grey" and name in ("edsr", "espcn"):
+        if channels not in MODELS[name].channels:
             continue
         model = build_model(name, scale, size=size, channels=channels)
         assert model(torch.rand(2, 3, 5, 7)).shape == (2, 3, 5 * scale, 7 * scale)
@@ -116,7 +116,7 @@ def test_the_initial_weights_of_vdsr_have_the_variance_that_their_fan_says(fan):
     for layer in model.body:
         if isinstance(layer, torch.nn.Conv2d):
             n = 9 * (layer.in_channels if fan == "fan_in" else layer.out_channels)
-            assert float(layer.weight.std()) == pytest.approx((2 / n) ** 0.5, rel=0.1)
+            assert float(layer.weight.detach().std()) == pytest.approx((2 / n) ** 0.5, rel=0.1)
 
 
 def test_the_fan_is_vdsr_s_alone_and_part_of_a_run():
@@ -126,3 +126,15 @@ def test_the_fan_is_vdsr_s_alone_and_part_of_a_run():
         Run(fan="out")
     assert "fan" not in Run().description()
     assert Run(fan="fan_out").description()["fan"] == "fan_out"
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_only_espcn_s_last_layer_starts_without_the_gain_of_tanh(scale):
+    """Reduced, on luma and at x4 its second layer has as many outputs as the last: sixteen."""
+    torch.manual_seed(0)
+    body = build_model("espcn", scale, size="reduced", channels="luma").model.body
+    layers = [layer for layer in body if isinstance(layer, torch.nn.Conv2d)]
+    for layer, gain in zip(layers, (5 / 3, 5 / 3, 1), strict=True):
+        fans = layer.weight[0].numel() + layer.weight[:, 0].numel()
+        expected = gain * (2 / fans) ** 0.5
+        assert float(layer.weight.detach().std()) == pytest.approx(expected, rel=0.15)

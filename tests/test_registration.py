@@ -20,6 +20,7 @@ from gvstudy import (
     register_model,
 )
 from gvstudy.losses import PIXEL_LOSSES
+from gvstudy.models import MODELS
 from gvstudy.study.store import Store
 
 ROOT = Path(__file__).parent.parent
@@ -180,15 +181,42 @@ def test_what_cannot_be_registered_is_refused(register):
     ):
         with pytest.raises(ValueError, match=message):
             register(name, code)
-    register("mine", source(CELL))
-    with pytest.raises(ValueError, match=r"'mine' exists already \(notebook\.my_loss\)"):
-        register("mine", lambda sr, hr: sr)
+    fitting = {"loss": lambda sr, hr: sr, "model": lambda scale: scale}[kind]
+    register("mine", fitting)
+    with pytest.raises(ValueError, match=r"'mine' exists already \(test_registration\."):
+        register("mine", source(CELL))
 
 
-def test_a_loss_that_does_not_take_sr_and_hr_is_refused():
+class Powerful(torch.nn.Module):
+    """A loss that can't be made without an argument, and has a buffer."""
+
+    def __init__(self, power):
+        super().__init__()
+        self.register_buffer("power", torch.tensor(power))
+
+    def forward(self, sr, hr):
+        return ((sr - hr).abs() ** self.power).mean()
+
+
+def test_what_could_not_be_called_later_is_refused():
     with pytest.raises(ValueError, match=r"signature \(image\); expected \(sr, hr\)"):
         register_loss("mine", lambda image: image)
-    assert "mine" not in PIXEL_LOSSES
+    with pytest.raises(ValueError, match=r"signature \(power\); expected \(\), and patch_size"):
+        register_loss("mine", Powerful)
+    with pytest.raises(ValueError, match=r"signature \(\); expected \(scale\), and size"):
+        register_model("mine", lambda: torch.nn.Identity())
+    assert "mine" not in PIXEL_LOSSES.keys() | MODELS.keys()
+
+
+def test_an_instance_keeps_its_buffers():
+    register_loss("mine", Powerful(3.0))
+    assert [float(buffer) for buffer in build_loss("l2+mine").buffers()] == [3]
+
+
+def test_a_model_without_channels_is_for_rgb_alone():
+    register_model("mine", lambda scale: torch.nn.Upsample(scale_factor=scale))
+    with pytest.raises(ValueError, match="unknown channels of mine 'luma'; known: rgb"):
+        Run(model="mine", channels="luma")
 
 
 def test_a_version_stands_in_for_a_source_that_cannot_be_read():

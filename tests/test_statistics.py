@@ -90,6 +90,12 @@ def test_changes_of_pairs_and_their_table():
         s.changes({"GV": (two, two)}, ["psnr_y"])
 
 
+def test_a_misspelt_recipe_is_refused():
+    """It would ask for fewer seeds."""
+    with pytest.raises(ValueError, match="unknown recipe 'offical'; known: tuned, official"):
+        s.judge({"GV": s.effect(table(10, 6), 0.05)}, "offical")
+
+
 def test_several_hypotheses_are_judged_more_strictly():
     one = s.effect(table(100, 6, mean=0.2, seed_noise=0.35, image_noise=0.1), 0.05)
     assert 0.01 < one.p < 0.05

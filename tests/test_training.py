@@ -421,7 +421,7 @@ def test_pixel_only_goes_where_the_pixel_loss_points_as_far_as_the_whole_loss():
         torch.cat([g.flatten() for g in torch.autograd.grad(t, parameters, retain_graph=True)])
         for t in (pixel, whole)
     )
-    tr.set_steered_gradient(model, pixel, whole)
+    tr.set_rescaled_gradient(model, pixel, whole)
     ours = torch.cat([p.grad.flatten() for p in parameters])
     torch.testing.assert_close(ours.norm(), all_of_it.norm())
     torch.testing.assert_close(ours / ours.norm(), along / along.norm())

@@ -121,7 +121,7 @@ OFFICIAL_SIZES: dict[str, dict[str, Any]] = {  # the same, scaled down to the gr
     "full": OFFICIAL,
 }
 # L2's gradient, rescaled at every step by the ratio of norms at this run's own weights.
-STEERED = {"loss": "l2+gv", "recipe": "official-pixel-only"}
+RESCALED = {"loss": "l2+gv", "recipe": "official-pixel-only"}
 PLAIN: tuple[dict[str, Any], ...] = tuple({"loss": loss} for loss in GV_PAIR)
 # L2's direction with the step lengths of L2 + GV, and the other way round.
 YOKED: dict[str, Any] = {"loss": "l2", "lengths_from": "l2+gv"}
@@ -219,7 +219,7 @@ def again(size: str) -> list[Run]:
     return [
         _official_run(size, seed=8 + seed, **fields)
         for seed in _seeds(size, 16, small=2)
-        for fields in (*PLAIN, {"loss": "l2+tv2"}, STEERED)
+        for fields in (*PLAIN, {"loss": "l2+tv2"}, RESCALED)
     ]
 
 
@@ -229,7 +229,7 @@ def scales(size: str) -> list[Run]:
         _official_run(size, seed=seed, scale=scale, **fields)
         for seed in _seeds(size, 16)
         for scale in (3, 4)
-        for fields in (*PLAIN, STEERED)
+        for fields in (*PLAIN, RESCALED)
     ]
 
 
@@ -280,7 +280,7 @@ def pixel_only(size: str) -> list[Run]:
 
     Those weights drift away from the ones that L2 + GV reaches, and the two norms with them.
     """
-    return [_official_run(size, seed=seed, **STEERED) for seed in _seeds(size, 8)]
+    return [_official_run(size, seed=seed, **RESCALED) for seed in _seeds(size, 8)]
 
 
 def budget(size: str) -> list[Run]:
@@ -328,7 +328,7 @@ def sweep(size: str) -> list[Run]:
 
 
 # The planned experiments, in the order of `data/reference/PLAN.md`. They are computed in float32 on
-# every machine, and the variants of a seed stand together, so that pairs are complete early.
+# every machine, and the variants of a seed are adjacent, so that pairs are complete early.
 
 
 def constant_trials(size: str) -> list[Run]:
@@ -387,7 +387,7 @@ def lengths(size: str) -> list[Run]:
     return [
         _planned_run(size, seed=seed, **variant)
         for seed in _new_and_seen(size)
-        for variant in (*PLAIN, YOKED, MIRROR, STEERED)
+        for variant in (*PLAIN, YOKED, MIRROR, RESCALED)
     ]
 
 
@@ -482,38 +482,41 @@ def full_size(size: str) -> list[Run]:
 
 
 GRIDS: dict[str, Callable[[str], list[Run]]] = {
-    "headline": headline,
-    "table1": table1,
-    "table2": table2,
-    "official": official,
-    "weights": weights,
-    "chosen": chosen,
-    "arms": arms,
-    "again": again,
-    "scales": scales,
-    "models": models,
-    "rates": rates,
-    "best": best,
-    "adam": adam,
-    "pixel-only": pixel_only,
-    "own": own,
-    "budget": budget,
-    "finetuned": finetuned,
-    "sweep": sweep,
-    "constant-trials": constant_trials,
-    "constants": constants,
-    "small-constants": small_constants,
-    "other-constant-trials": other_constant_trials,
-    "other-constants": other_constants,
-    "lengths": lengths,
-    "lengths-checks": lengths_checks,
-    "large-crops": large_crops,
-    "valid-padding": valid_padding,
-    "ssim-constant-trials": ssim_constant_trials,
-    "full-size": full_size,
-    "fronts": fronts,
-    "fan-out-trials": fan_out_trials,
-    "fan-out-lengths": fan_out_lengths,
+    grid.__name__.replace("_", "-"): grid
+    for grid in (
+        headline,
+        table1,
+        table2,
+        official,
+        weights,
+        chosen,
+        arms,
+        again,
+        scales,
+        models,
+        rates,
+        best,
+        adam,
+        pixel_only,
+        own,
+        budget,
+        finetuned,
+        sweep,
+        constant_trials,
+        constants,
+        small_constants,
+        other_constant_trials,
+        other_constants,
+        lengths,
+        lengths_checks,
+        large_crops,
+        valid_padding,
+        ssim_constant_trials,
+        full_size,
+        fronts,
+        fan_out_trials,
+        fan_out_lengths,
+    )
 }
 
 

@@ -67,9 +67,7 @@ def _score_variants(hr: Tensor, scale: int) -> dict[str, tuple[float, float]]:
     real, to_channel = to_float(hr), brightness(hr)
 
     def standard(sr: Tensor, border: int = scale) -> tuple[float, float]:
-        ours, truth = to_channel(sr), to_channel(real)
-        if border:
-            ours, truth = crop_border(ours, border), crop_border(truth, border)
+        ours, truth = (crop_border(to_channel(images), border) for images in (sr, real))
         return psnr(ours, truth), ssim(ours, truth)
 
     bicubic, bilinear = (

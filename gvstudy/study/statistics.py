@@ -15,14 +15,17 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from gvstudy.config import RECIPES
+from gvstudy.validation import check_choice
+
 # Differences up to these count as no difference.
 MARGINS = {"psnr_y": 0.05, "psnr_rgb": 0.05, "ssim_y": 0.001, "ssim_paper": 0.001}
 LABELS = {"psnr_y": "PSNR, dB", "ssim_y": "SSIM", "variance_ratio": "variance ratio"}
 DIGITS = {"psnr_y": 2, "ssim_y": 4, "variance_ratio": 2}  # that a difference is shown with
 LEVEL = 0.05  # significance level of every test; intervals cover 1 - LEVEL
-FEWEST_SEEDS = {"official": 8}  # that a verdict needs, by recipe; this one's seeds differ most
-SEEDS = 6  # that a verdict needs with every other recipe
-FEWEST_IMAGES = 6  # a sign test on five can't reach p < .0625, so Set5 is only described
+FEWEST_SEEDS = 6  # that a verdict needs
+FEWEST_SEEDS_BY_RECIPE = {"official": 8}  # where seeds differ most
+FEWEST_IMAGES = 6  # that a verdict needs; Set5 has five, too few to stand for other pictures
 CELL = ["model", "scale", "set"]
 PAIRING = [*CELL, "image", "seed"]  # the columns by which rows of two losses are paired
 Cell = tuple[str, int, str]
@@ -157,15 +160,18 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def verdict(found: Effect, p: float, p_apart: float, recipe: str = "tuned") -> str:
     """The verdict on the claim that ours is larger; both p values are corrected by `holm`.
 
+    An effect may be both significant and equivalent; then it is "no difference".
     "confirmed" and "contradicted" need enough seeds, p below `LEVEL`, and intervals over seeds and
     over images that both exclude zero. "no difference" needs enough seeds and `p_apart` below
     `LEVEL`: equivalence within the margin. With fewer seeds that all agree, and an interval over
     images that excludes zero, it is "consistent with" or "against". Fewer than `FEWEST_IMAGES`
-    images are "described"; everything else is "undecided".
+    images are "described"; everything else is "undecided". Whether all planned seeds are there is
+    for the caller to see. Raises ValueError for an unknown recipe.
     """
+    check_choice("recipe", recipe, RECIPES)
     if found.image_count < FEWEST_IMAGES:
         return "described"
-    enough = len(found.by_seed) >= FEWEST_SEEDS.get(recipe, SEEDS)
+    enough = len(found.by_seed) >= FEWEST_SEEDS_BY_RECIPE.get(recipe, FEWEST_SEEDS)
     if enough and p_apart < LEVEL:
         return "no difference"
     excludes_zero = found.images[0] > 0 or found.images[1] < 0
