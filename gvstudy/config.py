@@ -43,7 +43,8 @@ class Recipe:
 
 
 _OFFICIAL = Recipe(
-    source="the GV authors' VDSR script: 30 epochs of 800 centre crops, a tenth at 10 and 20",
+    source="the GV authors' VDSR script: 30 epochs of 800 centre crops, a tenth at 10 and 20; "
+    "its epochs have 13 batches, the last of 32 crops, ours twelve and a half of 64",
     optimizer="sgd",
     momentum=0.9,
     weight_decay=1e-4,

@@ -45,6 +45,7 @@ PLANNED = (  # the experiments of PLAN.md
     "full-size",
     "fan-out-trials",
     "fan-out-lengths",
+    "fan-out-constants",
 )
 CONTROLS = sorted(set(GRIDS) - set(TABLES) - set(PLANNED) - {"fronts"})
 TRIALS = ("rates", "sweep")
@@ -212,6 +213,17 @@ def test_the_best_constants_are_those_of_the_trials():
     mean = tried.dropna().mean(axis=1).unstack()
     assert tuple(mean.columns) == grids.CONSTANTS
     assert mean.drop(("vdsr", 2, "l1")).idxmax(axis=1).to_dict() == grids.BEST_CONSTANT
+
+
+def test_the_best_constants_of_experiment_11_are_those_of_its_trials():
+    trials = reference.load("fan_out_trials", ["fan-out-trials"])
+    assert set(trials["set"]) == {TRIAL_SET}
+    assert set(trials["fan"]) == {"fan_out"}
+    keys = ["loss", trials["pixel_weight"].fillna(1), "seed"]
+    tried = trials.groupby(keys)["psnr_y"].mean().unstack()
+    mean = tried.dropna().mean(axis=1).unstack()
+    assert tuple(mean.columns) == grids.CONSTANTS
+    assert mean.idxmax(axis=1).to_dict() == grids.BEST_CONSTANT_FAN_OUT
 
 
 @pytest.mark.parametrize(

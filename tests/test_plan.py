@@ -20,6 +20,7 @@ EXPERIMENTS = {
     "lengths_checks": (1,),
     "valid_padding": (3,),
     "large_crops": (3,),
+    "fan_out_trials": (11,),
 }
 
 

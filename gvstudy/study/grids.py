@@ -65,6 +65,8 @@ BEST_CONSTANT = {
     ("espcn", 2, "l2"): 100,
     ("espcn", 2, "l2+gv"): 100,
 }
+# Likewise for VDSR at x2 with the authors' initial weights, in the results `fan_out_trials`.
+BEST_CONSTANT_FAN_OUT = {"l2": 300, "l2+gv": 300}
 RIVALS = {  # weight at which a regulariser's gradient is as long as that of GV at its weight
     "gv": AUTHORS_GV,
     "gv-charbonnier": 0.006,
@@ -99,7 +101,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {  # added in size "full", besides recipe
     "edsr": {"batch_size": 16, "learning_rate": 1e-4},
     "espcn": {"channels": "luma", "batch_size": 16, "learning_rate": 0.01},
 }
-OFFICIAL: dict[str, Any] = {  # VDSR at x2 as the authors' script trains it
+OFFICIAL: dict[str, Any] = {  # VDSR at x2 as the authors' script trains it; see `official`
     "size": "paper",
     "channels": "rgb-to-grey",
     "upsample": "bilinear",
@@ -166,6 +168,8 @@ def table2(size: str) -> list[Run]:
 def official(size: str) -> list[Run]:
     """VDSR at x2 as the authors' script trains it: SGD, 375 steps of 64 crops of 128 x 128.
 
+    Two things differ. The script draws the initial weights otherwise (`fan="fan_out"`), and takes
+    390 steps, as each of its epochs ends with half a batch.
     It is the same in every size but "smoke", which takes four steps of small crops.
     """
     small = {"steps": 4, "batch_size": 2, "crop_size": 24, "train_set": "builtin-train"}
@@ -467,8 +471,17 @@ def fan_out_lengths(size: str) -> list[Run]:
     """Experiment 11: L2 and L2 + GV, and each with the other's step lengths, likewise."""
     return [
         _planned_run(size, seed=seed, fan="fan_out", **variant)
-        for seed in SEEDS_FAN_OUT[: 1 if size in SMALL else None]
+        for seed in _fan_out(size)
         for variant in (*PLAIN, YOKED, MIRROR)
+    ]
+
+
+def fan_out_constants(size: str) -> list[Run]:
+    """Experiment 11: L2 and L2 + GV, each times its best constant, likewise."""
+    return [
+        _planned_run(size, seed=seed, fan="fan_out", loss=loss, pixel_weight=constant)
+        for seed in _fan_out(size)
+        for loss, constant in BEST_CONSTANT_FAN_OUT.items()
     ]
 
 
@@ -516,6 +529,7 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
         fronts,
         fan_out_trials,
         fan_out_lengths,
+        fan_out_constants,
     )
 }
 
@@ -618,6 +632,11 @@ def _scaled(model: str, scale: int) -> list[dict[str, Any]]:
 def _new(size: str, count: int) -> Sequence[int]:
     """Return the first of the seeds that decide; one of them in a small size."""
     return SEEDS_NEW[: 1 if size in SMALL else count]
+
+
+def _fan_out(size: str) -> Sequence[int]:
+    """Return the seeds that decide experiment 11; one of them in a small size."""
+    return SEEDS_FAN_OUT[: 1 if size in SMALL else None]
 
 
 def _new_and_seen(size: str) -> Sequence[int]:
