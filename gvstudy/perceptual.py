@@ -126,7 +126,7 @@ def _crossing(share: np.ndarray, left: np.ndarray, level: float) -> np.ndarray:
 
 
 def _levels(profiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return profiles[:, :PLATEAU].mean(1), profiles[:, -PLATEAU:].mean(1)
+    return profiles[..., :PLATEAU].mean(-1), profiles[..., -PLATEAU:].mean(-1)
 
 
 def _profiles(ours: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -135,7 +135,7 @@ def _profiles(ours: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarra
     if min(real.shape) <= length:
         return np.empty((0, length)), np.empty((0, length))
     windows = np.lib.stride_tricks.sliding_window_view(real, length, axis=1)
-    low, high = windows[..., :PLATEAU].mean(-1), windows[..., -PLATEAU:].mean(-1)
+    low, high = _levels(windows)
     height = np.abs(high - low)
     steps = np.diff(windows, axis=-1) * np.sign(high - low)[..., None]
     rising = steps.min(-1) >= -TOLERANCE * height
@@ -146,6 +146,6 @@ def _profiles(ours: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarra
     # The ends are level, so that no other edge is near.
     flat = np.maximum(steps[..., 0], steps[..., -1]) < 0.1 * height
     chosen = (height >= LEAST_HEIGHT) & rising & centred & upright & flat
-    turned = np.where((high < low)[chosen], -1, 1)[:, None]
+    sign = np.where((high < low)[chosen], -1, 1)[:, None]
     sr = np.lib.stride_tricks.sliding_window_view(ours, length, axis=1)[chosen]
-    return turned * sr, turned * windows[chosen]
+    return sign * sr, sign * windows[chosen]
