@@ -18,6 +18,7 @@ from gvstudy import Run
 from gvstudy.cli import main
 from gvstudy.data.sets import load_images
 from gvstudy.images import read, write
+from gvstudy.paths import package_data
 from gvstudy.study import store as stores
 from gvstudy.study.grids import GRIDS, GV_PAIR
 from gvstudy.study.store import Store
@@ -115,6 +116,15 @@ def test_weights_trained_for_something_else_are_refused(kept, folder, store, tmp
     bilinear = [*model, "--upsample", "bilinear"]
     refused(gvstudy("evaluate", *bilinear, "--scale", 3), "was trained for scale 2, not 3")
     assert gvstudy("evaluate", *bilinear).exit_code == 0
+
+
+def test_shipped_weights_are_refused_for_another_scale(folder, tmp_path):
+    """VDSR's weights would fit every scale."""
+    weights = package_data("reference/reduced/64dba2c79e81f34c.safetensors")
+    command = ["upscale", folder / "grey.png", "--model", "vdsr", "--weights", weights]
+    command += ["--out", tmp_path]
+    refused(gvstudy(*command, "--scale", 3), "was trained for scale 2, not 3")
+    assert gvstudy(*command).exit_code == 0
 
 
 def test_weights_that_are_not_finite_are_refused(store, folder, tmp_path):

@@ -12,7 +12,7 @@ from gvstudy.paths import package_data
 from gvstudy.perceptual import PERCEPTUAL_METRICS
 from gvstudy.study import grids, reference
 from gvstudy.study.grids import GRIDS, runs_of
-from gvstudy.study.store import Store
+from gvstudy.study.store import Store, description_of
 
 TINY = Run(model="espcn", steps=3, batch_size=2, crop_size=24)
 PAIR = {TINY: "tiny pair", dataclasses.replace(TINY, loss="l2+gv"): "pair"}
@@ -139,6 +139,13 @@ def test_saved_weights_are_the_model_s_to_half_precision():
     assert not torch.equal(model(lr), theirs)
     with pytest.raises(ValueError, match=r"weights of run .* are not in the results 'tiny'"):
         reference.load_model("tiny", rows.loc["l2+gv"])
+
+
+@pytest.mark.usefixtures("saved")
+def test_saved_weights_tell_which_run_they_are_of(tmp_path):
+    (path,) = (tmp_path / "reference" / "tiny").glob("*.safetensors")
+    assert path.stem == Store().id(TINY)
+    assert description_of(path) == TINY.description()
 
 
 @pytest.mark.usefixtures("store")

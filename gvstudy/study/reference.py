@@ -4,6 +4,7 @@ The reference results are those that come with the project, in `data/reference/`
 """
 
 import gzip
+import json
 from collections.abc import Mapping, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -18,7 +19,7 @@ from gvstudy.models import build_model
 from gvstudy.paths import package_data, replacing
 from gvstudy.perceptual import PERCEPTUAL_METRICS
 from gvstudy.study.grids import GRID_SIZES, keeps_weights, runs_of, test_sets
-from gvstudy.study.store import Store
+from gvstudy.study.store import RUN, Store
 from gvstudy.validation import check_choice
 
 RUNS, ROWS, PERCEPTUAL = "runs.csv", "rows.csv.gz", "perceptual.csv.gz"
@@ -41,8 +42,8 @@ def save(
     Args:
         folder: receives `runs.csv` (a row a run: its id, description, origin and grids),
             `rows.csv.gz` (a row an image: the metrics), `perceptual.csv.gz` likewise, and
-            `ID.safetensors` in half precision for each run that `keeps_weights` names, unless it
-            diverged.
+            `ID.safetensors` in half precision, with the description of its run, for each run that
+            `keeps_weights` names, unless it diverged.
         store: where the runs are finished.
         runs: the runs, each with the names of its grids, as `runs_of` gives them.
         rows: the results of these runs, as `Store.results` gives them.
@@ -61,10 +62,12 @@ def save(
     if perceptual is not None:
         _write_rows(folder / PERCEPTUAL, perceptual[[*_KEYS, *PERCEPTUAL_METRICS]], add)
     diverged = set(rows.loc[rows["psnr_y"].isna(), "run"])
-    for run_id in {store.id(run) for run in runs if keeps_weights(run)} - diverged:
-        weights = {name: value.half() for name, value in store.load_weights(run_id).items()}
-        with replacing(folder / f"{run_id}.safetensors") as temporary:
-            safetensors.torch.save_file(weights, temporary)
+    for run_id, run in {store.id(run): run for run in runs if keeps_weights(run)}.items():
+        if run_id not in diverged:
+            weights = {name: value.half() for name, value in store.load_weights(run_id).items()}
+            packed = safetensors.torch.save(weights, {RUN: json.dumps(run.description())})
+            with replacing(folder / f"{run_id}.safetensors") as temporary:
+                temporary.write_bytes(packed)
 
 
 def load(
