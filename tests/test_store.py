@@ -269,6 +269,36 @@ def test_weights_that_are_none_are_damage_whatever_the_checksums_say(lost, store
     assert len(trainings) == 2
 
 
+def test_a_damaged_run_is_set_aside_only_under_its_lock(store, trainings):
+    finished()
+    entry = store / run_id_of_tiny()
+    (entry / st.HISTORY).write_text("")
+    with Store()._lock(entry):  # as another process that is about to train it anew
+        assert not Store().holds(TINY)
+        with pytest.raises(Timeout):
+            Store()._result_rows(TINY, [sets.load_set("builtin-valid")], st.STANDARD)
+        assert [path.name for path in store.glob("[!.]*")] == [entry.name]
+    with pytest.warns(UserWarning, match=r"history\.csv damaged; set aside"):
+        finished()
+    assert len(trainings) == 2
+
+
+def test_a_damaged_run_gives_way_to_one_that_arrives(store):
+    finished()
+    files = Store().export_run(TINY)
+    (store / run_id_of_tiny() / st.WEIGHTS).unlink()
+    with pytest.warns(UserWarning, match=r"model\.safetensors damaged; set aside"):
+        Store().import_run(TINY, files)
+    assert Store().holds(TINY)
+
+
+def test_a_lock_that_cannot_be_written_is_reported(store, trainings):
+    (store / ".locks" / run_id_of_tiny()).mkdir(parents=True)  # a folder in place of the file
+    with pytest.raises(ValueError, match=r"can't write to the store .*runs"):
+        finished()
+    assert not trainings
+
+
 @pytest.mark.usefixtures("store")
 def test_stray_files_are_not_published(store, trainings, recwarn):
     unfinished = store / f"{run_id_of_tiny()}.unfinished"

@@ -9,7 +9,8 @@ import io
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,7 +90,7 @@ class Store:
         return run_id(run, load_set(run.train_set).digest)
 
     def holds(self, run: Run) -> bool:
-        """Whether the run is finished and undamaged; a damaged one is set aside with a warning."""
+        """Whether the run is finished and undamaged."""
         return _is_whole(self._entry(run))
 
     def train_or_load(self, run: Run, *, progress: bool = True) -> Trained:
@@ -113,7 +114,7 @@ class Store:
         entry = self._entry(run)
         if not (entry / STEP_LENGTHS).is_file():
             with self._lock(entry):
-                if not (entry / STEP_LENGTHS).is_file():
+                if entry.exists() and not (entry / STEP_LENGTHS).is_file():
                     _set_aside(entry, "has no lengths")
             self.train_or_load(run, progress=progress)
         return pd.read_csv(entry / STEP_LENGTHS)
@@ -183,7 +184,7 @@ class Store:
         """Keep a run that `export_run` gave. Raises ValueError if it isn't whole."""
         entry = self._entry(run)
         with self._lock(entry):
-            if _is_whole(entry):
+            if _is_settled(entry):
                 return
             arrived = entry.with_suffix(".arrived")
             remove(arrived)
@@ -199,24 +200,29 @@ class Store:
     def _entry(self, run: Run) -> Path:
         return self.folder / self.id(run)
 
-    def _lock(self, entry: Path, timeout: float = -1) -> FileLock:
-        """The right to write a run's folder; it ends with the process.
+    @contextmanager
+    def _lock(self, entry: Path, timeout: float = -1) -> Iterator[None]:
+        """Hold the right to write a run's folder, or to move it; it ends with the process.
 
         `timeout` is in seconds: -1 waits for ever, 0 raises filelock.Timeout at once.
         """
         path = self.folder / ".locks" / entry.name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return FileLock(path, timeout=timeout)
-        except OSError as error:
-            raise self._unwritable(error) from error
+        with ExitStack() as held:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                held.enter_context(FileLock(path, timeout=timeout))
+            except Timeout:  # an OSError as well
+                raise
+            except OSError as error:
+                raise self._unwritable(error) from error
+            yield
 
     def _unwritable(self, error: OSError) -> ValueError:
         return ValueError(f"can't write to the store {self.folder}: {error.strerror}")
 
     def _train(self, run: Run, entry: Path, progress: bool) -> None:
         """Train the run into the store unless it is there; the caller holds the lock."""
-        if _is_whole(entry):
+        if _is_settled(entry):
             return
         unfinished = entry.with_suffix(".unfinished")
         checkpoint = unfinished / "checkpoint.pt"
@@ -343,17 +349,19 @@ def _rows_file(test: ImageSet, measurement: Measurement) -> str:
 
 
 def _is_whole(entry: Path) -> bool:
-    """Whether a run's folder is there, and each of its files is what was written.
+    """Whether a run's folder is there, and each of its files is what was written."""
+    return not _damaged_files(entry)
+
+
+def _is_settled(entry: Path) -> bool:
+    """The same for the holder of the run's lock, who may move folders.
 
     A damaged one is set aside as NAME.damaged, with a warning, so that it is computed again.
     """
-    if not entry.exists():
-        return False
     damaged = _damaged_files(entry)
-    if not damaged:
-        return True
-    _set_aside(entry, f"{', '.join(damaged)} damaged")
-    return False
+    if damaged and entry.exists():
+        _set_aside(entry, f"{', '.join(damaged)} damaged")
+    return not damaged
 
 
 def _set_aside(entry: Path, reason: str) -> None:
