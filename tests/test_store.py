@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -222,6 +223,21 @@ def test_a_run_travels_from_store_to_store(tmp_path, trainings):
     assert all(torch.equal(weights[k], v) for k, v in first.model.state_dict().items())
     with pytest.raises(ValueError, match="no weights of run 'nobody'"):
         other.load_weights("nobody")
+
+
+def test_a_run_is_exported_while_nobody_adds_rows(store, monkeypatch):
+    finished()
+    locks = []
+    read_bytes = Path.read_bytes
+
+    def read(path):
+        with pytest.raises(Timeout), Store()._lock(path.parent, timeout=0):
+            locks.append(path)
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    assert st.CHECKSUMS in Store().export_run(TINY)
+    assert not locks
 
 
 def test_damaged_files_are_not_imported(store):

@@ -178,7 +178,9 @@ class Store:
 
     def export_run(self, run: Run) -> dict[str, bytes]:
         """The files of a finished run, for `import_run` on another machine."""
-        return {path.name: path.read_bytes() for path in self._entry(run).iterdir()}
+        entry = self._entry(run)
+        with self._lock(entry):  # nobody adds rows meanwhile
+            return {path.name: path.read_bytes() for path in entry.iterdir()}
 
     def import_run(self, run: Run, files: Mapping[str, bytes]) -> None:
         """Keep a run that `export_run` gave. Raises ValueError if it isn't whole."""
