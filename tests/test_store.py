@@ -19,11 +19,13 @@ from gvstudy import training as tr
 from gvstudy.config import LENGTHS
 from gvstudy.data import sets
 from gvstudy.images import write
+from gvstudy.losses import ComposedLoss
 from gvstudy.study import store as st
 from gvstudy.study.provenance import environment_line
 from gvstudy.study.store import Store, run_id
 
 TINY = Run(model="espcn", steps=6, batch_size=2, crop_size=24)
+FILES = {"run.json", "history.csv", "lengths.csv", "model.safetensors", "checksums.json"}
 
 
 @pytest.fixture
@@ -171,9 +173,7 @@ def test_every_field_counts_when_it_is_used():
 def test_what_lies_in_the_store(store):
     finished()
     (folder,) = store.glob("[!.]*")
-    assert {path.name for path in folder.iterdir()} == {
-        "run.json", "history.csv", "lengths.csv", "model.safetensors", "checksums.json",
-    }  # fmt: skip
+    assert {path.name for path in folder.iterdir()} == FILES
     record = json.loads((folder / "run.json").read_text())
     assert record["run"] == TINY.description()
     assert record["trained"].keys() >= {"revision", "torch", "device", "seconds"}
@@ -191,6 +191,39 @@ def test_an_interrupted_run_is_taken_up(store, interrupt_at):
     undisturbed, _ = tr.train(run, progress=False)
     pairs = zip(undisturbed.parameters(), resumed.model.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("moment", range(10))
+def test_a_kill_after_the_last_step_loses_no_step(moment, store, monkeypatch):
+    """The kill comes before the first file is renamed or removed, or the second, and so on."""
+    real_train, before = st.train, []
+
+    def train(*arguments, **options):
+        trained = real_train(*arguments, **options)
+        for owner, name in ((os, "replace"), (Path, "unlink"), (Path, "rename")):
+            kill_in(owner, name)
+        return trained
+
+    def kill_in(owner, name):
+        real = getattr(owner, name)
+
+        def counted(*arguments, **options):
+            before.append(name)
+            if len(before) == moment + 1:
+                raise KeyboardInterrupt
+            return real(*arguments, **options)
+
+        patch.setattr(owner, name, counted)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(st, "train", train)
+        with pytest.raises(KeyboardInterrupt):
+            finished()
+    monkeypatch.setattr(ComposedLoss, "terms", None)  # not one step is made again
+    assert len(finished().history) == TINY.steps
+    assert [path.name for path in store.glob("[!.]*")] == [run_id_of_tiny()]
+    assert {path.name for path in (store / run_id_of_tiny()).iterdir()} == FILES
+    assert Store().holds(TINY)
 
 
 def test_a_store_that_cannot_be_written(tmp_path, monkeypatch, trainings):
@@ -322,8 +355,7 @@ def test_stray_files_are_not_published(store, trainings, recwarn):
     (unfinished / st.WEIGHTS).mkdir()
     (unfinished / "stray").write_text("?")
     finished()
-    names = {path.name for path in (store / run_id_of_tiny()).iterdir()}
-    assert names == {st.RECORD, st.WEIGHTS, st.HISTORY, st.STEP_LENGTHS, st.CHECKSUMS}
+    assert {path.name for path in (store / run_id_of_tiny()).iterdir()} == FILES
     assert any("checkpoint.pt is damaged" in str(warning.message) for warning in recwarn)
 
 
@@ -349,6 +381,11 @@ def test_seconds_of_interrupted_trainings_add_up(store, interrupt_at):
     os.utime(unfinished / "checkpoint.pt", (written, written))  # no later than the record
     finished()
     assert 1000 < Store().origins([TINY])["seconds"].item() < 1100
+
+
+def test_seconds_outlast_a_kill_before_the_checksums(tmp_path):
+    (tmp_path / st.RECORD).write_text('{"trained": {"seconds": 7.5}}')
+    assert st._seconds_so_far(tmp_path / st.CHECKPOINT) == 7.5
 
 
 @pytest.mark.usefixtures("store")

@@ -38,7 +38,7 @@ PERCEPTUAL_VERSION = 1  # the same of the perceptual metrics
 POLL = 2.0  # seconds between two looks at runs that other processes are working on
 CHECKSUMS = "checksums.json"  # SHA-256 of a run's other files, written last
 RECORD, WEIGHTS, HISTORY = "run.json", "model.safetensors", "history.csv"
-STEP_LENGTHS = "lengths.csv"
+STEP_LENGTHS, CHECKPOINT = "lengths.csv", "checkpoint.pt"
 RUN = "run"  # the key of a run's description, in its record and in the weights' metadata
 
 
@@ -227,13 +227,16 @@ class Store:
         if _is_settled(entry):
             return
         unfinished = entry.with_suffix(".unfinished")
-        checkpoint = unfinished / "checkpoint.pt"
+        checkpoint = unfinished / CHECKPOINT
+        if _is_whole(unfinished):  # the process before was killed just before the end
+            _publish(unfinished, entry)
+            return
         record: dict[str, Any] = {"run": run.description(), "seconds": _seconds_so_far(checkpoint)}
         try:
             if unfinished.is_file():
                 unfinished.unlink()
             unfinished.mkdir(parents=True, exist_ok=True)
-            _keep_only(unfinished, [checkpoint.name])
+            _keep_only(unfinished, [CHECKPOINT])
             (unfinished / RECORD).write_text(json.dumps(record, indent=2))
         except OSError as error:
             raise self._unwritable(error) from error
@@ -261,9 +264,9 @@ class Store:
         record["trained"] = provenance(time.monotonic() - started)
         with replacing(unfinished / RECORD) as temporary:
             temporary.write_text(json.dumps(record, indent=2))
-        _keep_only(unfinished, [RECORD, WEIGHTS, HISTORY, STEP_LENGTHS])
+        _keep_only(unfinished, [RECORD, WEIGHTS, HISTORY, STEP_LENGTHS, CHECKPOINT])
         _write_checksums(unfinished)
-        unfinished.rename(entry)
+        _publish(unfinished, entry)
 
     def _result_rows(
         self, run: Run, tests: Sequence[ImageSet], measurement: Measurement
@@ -394,12 +397,16 @@ def _damaged_files(folder: Path) -> list[str]:
 def _seconds_so_far(checkpoint: Path) -> float:
     """What the interrupted trainings of a run took, from each one's start to its last checkpoint.
 
-    `RECORD` is written when a training starts, and holds the seconds of those before it.
+    `RECORD` is written when a training starts, and holds the seconds of those before it. At the end
+    it is written again, with the seconds of all.
     """
     record = checkpoint.with_name(RECORD)
     try:
+        told = json.loads(record.read_text())
+        if "trained" in told:
+            return float(told["trained"]["seconds"])
         latest = checkpoint.stat().st_mtime - record.stat().st_mtime
-        return float(json.loads(record.read_text())["seconds"]) + max(0.0, latest)
+        return float(told["seconds"]) + max(0.0, latest)
     except (OSError, ValueError, TypeError, KeyError):
         return 0.0
 
@@ -410,13 +417,20 @@ def _keep_only(folder: Path, names: Sequence[str]) -> None:
             remove(path)
 
 
+def _publish(unfinished: Path, entry: Path) -> None:
+    """Give a run its name once its checksums are there; its checkpoint isn't needed any more."""
+    _keep_only(unfinished, [CHECKSUMS, *_checksums(unfinished)])
+    unfinished.rename(entry)
+
+
 def _checksums(folder: Path) -> dict[str, str]:
     return json.loads((folder / CHECKSUMS).read_text())
 
 
 def _write_checksums(folder: Path) -> None:
+    """Write the checksums of a run's files, without its checkpoint."""
     for leftover in folder.glob(".*"):  # of a process that was killed while it wrote
         leftover.unlink()
-    paths = sorted(path for path in folder.iterdir() if path.name != CHECKSUMS)
+    paths = sorted(p for p in folder.iterdir() if p.name not in (CHECKSUMS, CHECKPOINT))
     with replacing(folder / CHECKSUMS) as temporary:
         temporary.write_text(json.dumps({p.name: checksum(p) for p in paths}, indent=2))
