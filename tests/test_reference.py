@@ -53,6 +53,17 @@ def test_a_revision_that_looks_like_a_number_stays_text(tmp_path):
     assert set(reference.load("tiny")["revision"]) == {"0726132"}
 
 
+@pytest.mark.parametrize("add", [False, True])
+def test_names_that_are_not_utf8_are_kept(add, saved, measured, tmp_path):
+    store, _ = measured
+    odd = saved.assign(image="\udcff", set="folder:\udcff", train_set="folder:\udcff")
+    for _ in range(2):  # with add, the second time reads the first
+        reference.save(tmp_path / "reference" / "odd", store, PAIR, odd, add=add)
+    rows = reference.load("odd")
+    for column in ("image", "set", "train_set"):
+        assert set(rows[column]) == set(odd[column])
+
+
 @pytest.mark.usefixtures("saved")
 def test_only_the_runs_of_the_grids_that_are_named():
     assert set(reference.load("tiny", ["pair"])["loss"]) == {"l2", "l2+gv"}

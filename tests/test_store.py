@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -61,6 +62,33 @@ def test_results_have_the_pictures_present_names(tmp_path):
         write(tmp_path / folder / f"{file}.png", picture)
         rows = Store().results([TINY], [f"folder:{tmp_path / folder}"], progress=False)
         assert rows["image"].to_list() == [file]
+
+
+def rows_file(name):
+    return st._rows_file(sets.ImageSet(name, {}, "digest"), st.STANDARD)
+
+
+@pytest.mark.parametrize("name", sets.registry())
+def test_rows_on_a_registered_set_are_in_a_file_of_its_name(name):
+    """A change would measure every finished run again."""
+    assert rows_file(name) == f"{name}-e7d337b8.csv"
+
+
+@pytest.mark.parametrize("path", [r"C:\my pictures?", "a:b*c|d", "ä" * 300, "x/" * 200, "\udcff"])
+def test_rows_on_a_folder_are_in_a_file_that_every_system_allows(path):
+    assert re.fullmatch(r"[\w-]{1,80}-[0-9a-f]{8}\.csv", rows_file(f"folder:{path}"), re.ASCII)
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_picture_s_name_that_is_not_utf8_is_kept(tmp_path):
+    odd = os.fsdecode(b"\xff")
+    folder = tmp_path / odd
+    write(folder / f"{odd}.png", load_images("builtin-valid")["chelsea"])
+    for _ in range(2):  # the second time from the store
+        rows = Store().results([TINY], [f"folder:{folder}"], progress=False)
+        assert rows["image"].to_list() == [odd]
+        assert rows["set"].to_list() == [f"folder:{folder}"]
 
 
 @pytest.mark.usefixtures("store")

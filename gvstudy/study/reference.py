@@ -26,6 +26,7 @@ RUNS, ROWS, PERCEPTUAL = "runs.csv", "rows.csv.gz", "perceptual.csv.gz"
 FRESH = "fresh:"  # begins the name of results that are computed here
 _KEYS = ["run", "set", "image"]
 _TEXT = {"run": str, "image": str, "revision": str}  # which may look like numbers, such as 0726132
+_ODD = "surrogateescape"  # keeps names that aren't UTF-8
 
 
 def save(
@@ -57,7 +58,7 @@ def save(
         old = _read_runs(folder / RUNS)
         table = pd.concat([old[~old["run"].isin(table["run"])], table])
     with replacing(folder / RUNS) as temporary:
-        table.sort_values("run").to_csv(temporary, index=False)
+        table.sort_values("run").to_csv(temporary, index=False, errors=_ODD)
     _write_rows(folder / ROWS, rows[[*_KEYS, *METRICS]], add)
     if perceptual is not None:
         _write_rows(folder / PERCEPTUAL, perceptual[[*_KEYS, *PERCEPTUAL_METRICS]], add)
@@ -148,12 +149,12 @@ def describe_results(results: pd.DataFrame) -> str:
 
 def _read_runs(file: Traversable) -> pd.DataFrame:
     with file.open("rb") as opened:
-        return pd.read_csv(opened, dtype=_TEXT)
+        return pd.read_csv(opened, dtype=_TEXT, encoding_errors=_ODD)
 
 
 def _read_rows(file: Traversable) -> pd.DataFrame:
     with file.open("rb") as opened:
-        return pd.read_csv(opened, compression="gzip", dtype=_TEXT)
+        return pd.read_csv(opened, compression="gzip", dtype=_TEXT, encoding_errors=_ODD)
 
 
 def _write_rows(path: Path, rows: pd.DataFrame, add: bool) -> None:
@@ -161,7 +162,7 @@ def _write_rows(path: Path, rows: pd.DataFrame, add: bool) -> None:
     if add and path.is_file():
         old = _read_rows(path)
         rows = pd.concat([old[~old["run"].isin(rows["run"])], rows])
-    measured = rows.sort_values(_KEYS).to_csv(index=False).encode()
+    measured = rows.sort_values(_KEYS).to_csv(index=False).encode(errors=_ODD)
     with replacing(path) as temporary:
         temporary.write_bytes(gzip.compress(measured, mtime=0))  # equal rows make equal files
 

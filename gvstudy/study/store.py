@@ -7,6 +7,7 @@ under another name and then renamed. Each of its files has a checksum.
 import hashlib
 import io
 import json
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -39,6 +40,7 @@ POLL = 2.0  # seconds between two looks at runs that other processes are working
 CHECKSUMS = "checksums.json"  # SHA-256 of a run's other files, written last
 RECORD, WEIGHTS, HISTORY = "run.json", "model.safetensors", "history.csv"
 STEP_LENGTHS, CHECKPOINT = "lengths.csv", "checkpoint.pt"
+LONGEST_NAME = 80  # characters of a set's name in the name of a file
 RUN = "run"  # the key of a run's description, in its record and in the weights' metadata
 
 
@@ -281,10 +283,12 @@ class Store:
                     if files[test.name] not in _checksums(entry):
                         with replacing(entry / files[test.name]) as temporary:
                             text = _measure_run(run, entry, test, measurement)
-                            temporary.write_text(text, encoding="utf-8")
+                            temporary.write_text(text, "utf-8", "surrogateescape")
                         _write_checksums(entry)
         frames = [
-            pd.read_csv(entry / files[test.name]).assign(set=test.name, image=list(test.pictures))
+            pd.read_csv(entry / files[test.name], encoding_errors="surrogateescape").assign(
+                set=test.name, image=list(test.pictures)
+            )
             for test in tests  # a file has the pictures' order, and may have their former names
         ]
         described = {"run": entry.name} | run.description()
@@ -348,9 +352,13 @@ def _measure_run(run: Run, entry: Path, test: ImageSet, measurement: Measurement
 
 
 def _rows_file(test: ImageSet, measurement: Measurement) -> str:
-    """The name of the file that holds a run's rows on a set, with a hash of the set's pixels."""
+    """The name of the file that holds a run's rows on a set, with a hash of the set's pixels.
+
+    What a file system may refuse in the set's name becomes "_"; the hash keeps such sets apart.
+    """
     pixels = hashlib.sha256(f"{measurement.version} {test.digest}".encode()).hexdigest()
-    return f"{measurement.prefix}{test.name.replace('/', '_')}-{pixels[:8]}.csv"
+    name = re.sub(r"[^\w-]", "_", test.name, flags=re.ASCII)[-LONGEST_NAME:]
+    return f"{measurement.prefix}{name}-{pixels[:8]}.csv"
 
 
 def _is_whole(entry: Path) -> bool:
