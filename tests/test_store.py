@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import Timeout
+from safetensors.torch import save_file
 
 from gvstudy import Run, evaluate, load_images
 from gvstudy import training as tr
@@ -315,6 +316,19 @@ def test_odd_checksums_are_damage(content, store, trainings):
     with pytest.warns(UserWarning, match="set aside"):
         finished()
     assert len(trainings) == 2
+
+
+@pytest.mark.parametrize("text", ["3", "plain text", "null", "[]", '"text"'])
+def test_what_is_no_run_s_description_tells_nothing(text, tmp_path):
+    weights = tmp_path / st.WEIGHTS
+    save_file({"bias": torch.zeros(1)}, weights, {"run": text})
+    assert st.description_of(weights) == {}
+    save_file({"bias": torch.zeros(1)}, weights)
+    for record in (text, f'{{"run": {text}}}', "{}"):
+        (tmp_path / st.RECORD).write_text(record)
+        assert st.description_of(weights) == {}
+    (tmp_path / st.RECORD).write_text('{"run": {"scale": 2}}')
+    assert st.description_of(weights) == {"scale": 2}
 
 
 def run_id_of_tiny():

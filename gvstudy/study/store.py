@@ -11,7 +11,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -304,15 +304,18 @@ def _record(entry: Path) -> dict[str, Any]:
 def description_of(weights: Path) -> dict[str, Any]:
     """The description of the run that a file of weights is from; empty where nothing tells.
 
-    It is in the file's metadata, and in the `run.json` beside a store's file.
+    It is in the file's metadata, or in the `run.json` beside a store's file. What other programs
+    keep there doesn't count.
     """
     with safe_open(weights, "pt") as file:
         metadata = file.metadata() or {}
-    if RUN in metadata:
-        return json.loads(metadata[RUN])
-    if weights.name == WEIGHTS and (weights.parent / RECORD).is_file():
-        return _record(weights.parent)[RUN]
-    return {}
+    described = None
+    with suppress(ValueError, TypeError, KeyError):  # no JSON, no table, no such key
+        if RUN in metadata:
+            described = json.loads(metadata[RUN])
+        elif weights.name == WEIGHTS and (weights.parent / RECORD).is_file():
+            described = _record(weights.parent)[RUN]
+    return described if isinstance(described, dict) else {}
 
 
 def _describe_steps(entry: Path) -> dict[str, float]:
