@@ -430,6 +430,14 @@ def test_seconds_outlast_a_kill_before_the_checksums(tmp_path):
     assert st._seconds_so_far(tmp_path / st.CHECKPOINT) == 7.5
 
 
+def test_leftovers_are_removed_before_checksums_are_written(tmp_path):
+    (tmp_path / st.RECORD).write_text("{}")
+    (tmp_path / ".file").write_text("")
+    (tmp_path / ".folder" / "inside").mkdir(parents=True)
+    st._write_checksums(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {st.RECORD, st.CHECKSUMS}
+
+
 @pytest.mark.usefixtures("store")
 def test_origins_are_a_row_a_run():
     finished()

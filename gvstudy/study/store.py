@@ -441,7 +441,7 @@ def _checksums(folder: Path) -> dict[str, str]:
 def _write_checksums(folder: Path) -> None:
     """Write the checksums of a run's files, without its checkpoint."""
     for leftover in folder.glob(".*"):  # of a process that was killed while it wrote
-        leftover.unlink()
+        remove(leftover)
     paths = sorted(p for p in folder.iterdir() if p.name not in (CHECKSUMS, CHECKPOINT))
     with replacing(folder / CHECKSUMS) as temporary:
         temporary.write_text(json.dumps({p.name: checksum(p) for p in paths}, indent=2))
