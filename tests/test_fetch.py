@@ -160,6 +160,11 @@ def test_a_complete_download(kind, tiny, server, tmp_path):
     assert server.requests == 1
 
 
+def test_a_set_is_on_the_disk_before_it_has_its_name(tiny, on_disk):
+    tiny(packed("zip", GOOD))
+    assert on_disk(fetch("Tiny"))
+
+
 def test_the_archive_is_downloaded_once(tiny, server, tmp_path):
     tiny(packed("zip", GOOD))
     shutil.rmtree(fetch("Tiny"))

@@ -302,6 +302,15 @@ def test_a_run_is_exported_while_nobody_adds_rows(store, monkeypatch):
     assert not locks
 
 
+@pytest.mark.usefixtures("store")
+def test_what_arrives_is_on_the_disk_before_it_has_its_name(tmp_path, on_disk):
+    finished()
+    files = Store().export_run(TINY)
+    other = Store(tmp_path / "other")
+    other.import_run(TINY, files)
+    assert on_disk(other.folder / other.id(TINY))
+
+
 def test_damaged_files_are_not_imported(store):
     with pytest.raises(ValueError, match=r"arrived with damaged files: checksums\.json"):
         Store().import_run(TINY, {"run.json": b"{}"})

@@ -194,7 +194,8 @@ class Store:
             remove(arrived)
             arrived.mkdir(parents=True)
             for name, content in files.items():
-                (arrived / name).write_bytes(content)
+                with replacing(arrived / name) as temporary:
+                    temporary.write_bytes(content)
             if damaged := _damaged_files(arrived):
                 raise ValueError(
                     f"run {entry.name} arrived with damaged files: {', '.join(damaged)}"
