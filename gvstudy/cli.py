@@ -276,13 +276,14 @@ def grid(
         raise ValueError("use either --workers or --scheduler, not both")
     if add and not out:
         raise ValueError("--add needs --out, the folder whose other runs are kept")
+    store = Store()
     if out:
-        _check_writable(out / reference.RUNS, overwrite=True)
+        for file in reference.file_names(store, runs, perceptual=perceptual):
+            _check_writable(out / file, overwrite=True)
     if perceptual:
         with _needing("perceptual"):
             import torchmetrics  # noqa: F401
     sets = sets or test_sets(size)
-    store = Store()
     if workers or scheduler:
         with _needing("cluster"):
             from gvstudy.study import cluster

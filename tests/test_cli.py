@@ -20,7 +20,7 @@ from gvstudy.data.sets import load_images
 from gvstudy.images import read, write
 from gvstudy.paths import package_data
 from gvstudy.study import store as stores
-from gvstudy.study.grids import GRIDS, GV_PAIR
+from gvstudy.study.grids import GRIDS, GV_PAIR, keeps_weights
 from gvstudy.study.store import Store
 from gvstudy.training import DivergedError
 
@@ -355,6 +355,17 @@ def test_a_grid_that_cannot_be_written_is_refused_at_once(store, folder):
     refused(
         gvstudy("grid", "headline", "--size", "smoke", "--out", folder / "grey.png"), "grey.png"
     )
+    assert not store.exists()
+
+
+@pytest.mark.parametrize("name", ["runs.csv", "rows.csv.gz", "perceptual.csv.gz", "weights"])
+def test_a_grid_is_refused_at_once_where_any_of_its_files_cannot_be_written(name, store, tmp_path):
+    if name == "weights":
+        run = next(filter(keeps_weights, GRIDS["headline"]("smoke")))
+        name = f"{Store().id(run)}.safetensors"
+    (tmp_path / name).mkdir()
+    command = ["grid", "headline", "--size", "smoke", "--out", tmp_path]
+    refused(gvstudy(*command, "--perceptual"), name, "not a regular file")
     assert not store.exists()
 
 

@@ -5,7 +5,7 @@ The reference results are those that come with the project, in `data/reference/`
 
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
@@ -69,6 +69,12 @@ def save(
             packed = safetensors.torch.save(weights, {RUN: json.dumps(run.description())})
             with replacing(folder / f"{run_id}.safetensors") as temporary:
                 temporary.write_bytes(packed)
+
+
+def file_names(store: Store, runs: Iterable[Run], *, perceptual: bool) -> list[str]:
+    """The names of the files that `save` writes for these runs, if none of them diverges."""
+    weights = [f"{store.id(run)}.safetensors" for run in runs if keeps_weights(run)]
+    return [RUNS, ROWS, *([PERCEPTUAL] if perceptual else []), *weights]
 
 
 def load(
