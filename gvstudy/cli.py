@@ -158,12 +158,12 @@ def evaluate_command(name: str, csv: Path | None, overwrite: bool, **model: Any)
         _check_writable(csv, overwrite)
     rows = evaluate(_load_model(**model), load_images(name), int(model["scale"]), progress=True)
     rows["image"] = rows["image"].map(click.format_filename)  # a name needn't be UTF-8
+    if csv is not None:  # first, as the terminal may lack a letter of a name
+        with replacing(csv) as temporary:
+            rows.to_csv(temporary, index=False)
     click.echo(rows.round(4).to_string(index=False))
     means = [_mean(rows[metric]) for metric in rows.columns.drop(["image", "scale"])]
     click.echo(f"mean of {len(rows)}: {', '.join(means)}")
-    if csv is not None:
-        with replacing(csv) as temporary:
-            rows.to_csv(temporary, index=False)
 
 
 @main.command()

@@ -177,6 +177,13 @@ def test_a_file_name_that_is_not_utf8(folder, tmp_path):
     assert list(pd.read_csv(tmp_path / "rows.csv")["image"]) == ["colour", "\ufffd"]
 
 
+def test_rows_are_kept_where_the_terminal_lacks_a_letter_of_a_name(folder, tmp_path):
+    (folder / "grey.png").rename(folder / "żaba.png")
+    command = ["evaluate", "--data", f"folder:{folder}", "--csv", str(tmp_path / "rows.csv")]
+    assert CliRunner(charset="latin-1").invoke(main, command).exit_code == 2
+    assert list(pd.read_csv(tmp_path / "rows.csv")["image"]) == ["colour", "żaba"]
+
+
 def test_upscale_goes_on_after_an_interruption(folder, tmp_path):
     out = tmp_path / "out"
     gvstudy("upscale", folder / "grey.png", "--out", out)
