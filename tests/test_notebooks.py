@@ -2,9 +2,10 @@
 
 import ast
 import re
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from threading import Barrier
 
@@ -390,6 +391,25 @@ def test_two_studies_in_one_folder_run_a_notebook_once(tmp_path, monkeypatch):
     assert len(executed) == 1
     assert pages[0] == pages[1]
     assert pages[0][0].is_file()
+
+
+@pytest.fixture
+def unexecuted(monkeypatch):
+    """Papermill fills in parameters and writes the copy, but starts no kernel."""
+    monkeypatch.setattr(
+        papermill, "execute_notebook", partial(papermill.execute_notebook, prepare_only=True)
+    )
+
+
+@pytest.mark.usefixtures("unexecuted")
+def test_paths_may_hold_curly_brackets(tmp_path):
+    clone, results = tmp_path / "{seed}", tmp_path / "{} {0} {x"
+    clone.mkdir()
+    copy = Path(shutil.copy(NOTEBOOKS[0], clone))
+    (page,) = books.run_notebooks([copy], {"seed": 3}, results, tmp_path)
+    assert page == results / copy.with_suffix(".html").name
+    assert page.is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {clone.name, results.name}
 
 
 @pytest.fixture

@@ -120,8 +120,13 @@ def check_parameters(given: Mapping[str, Any], notebooks: list[Path]) -> None:
 
 def _parameters(notebook: Path) -> dict[str, str]:
     """Return the name of each parameter of a notebook and the name of its type."""
-    inspected = papermill.inspect_notebook(str(notebook))
+    inspected = papermill.inspect_notebook(_literally(notebook))
     return {name: parameter["inferred_type_name"] for name, parameter in inspected.items()}
+
+
+def _literally(path: Path) -> str:
+    """Write a path for papermill, which would fill in what curly brackets name."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _all_parameters(notebooks: list[Path]) -> dict[str, str]:
@@ -183,8 +188,8 @@ def _run_one(notebook: Path, parameters: dict[str, Any], page: Path, fingerprint
     page.unlink(missing_ok=True)
     try:
         executed = papermill.execute_notebook(
-            str(notebook),
-            str(failed),
+            _literally(notebook),
+            _literally(failed),
             parameters,
             kernel_name="python3",
             progress_bar={"desc": notebook.stem, "leave": False},
