@@ -228,7 +228,7 @@ def study(
     chosen = books.select(list(only))
     changed = books.read_changes(changes, chosen)
     parameters = books.read_profile(profile) | changed
-    books.check_parameters(parameters, books.select([]))
+    books.check_parameters(parameters, books.select([]), chosen)
     name = books.folder_name(profile, changed)
     out = out or project_folder() / "results" / name
     figures = figures or project_folder() / "figures" / name

@@ -321,6 +321,40 @@ def test_a_parameter_that_is_not_allowed_is_refused_before_anything_runs():
     )
 
 
+@pytest.mark.parametrize(
+    ("number", "change", "message"),
+    [
+        ("03", "crops_scale=5", "parameter crops_scale: unknown scale 5; known: 2, 3, 4"),
+        ("03", "crop_size=50", "parameter crops_scale: scale 3 does not divide crop_size 50"),
+        ("03", "base_loss=gv", "unknown base_loss 'gv'; known: l2, l1, ssim"),
+        ("03", "test_set=Set6", "parameter test_set: unknown data set 'Set6'; known: "),
+        ("A1", "test_set=Set6", "parameter test_set: unknown data set 'Set6'; known: "),
+        ("06", "results=huge", "unknown results 'huge'; known: "),
+        ("07", "rerun=huge", "unknown rerun 'huge'; known: , smoke, quick, reduced, full"),
+    ],
+)
+def test_what_a_late_cell_would_refuse_is_refused_at_once(number, change, message, tmp_path):
+    arguments = ["--only", number, "--set", change, "--out", tmp_path / "out"]
+    refused(study(*arguments), message)
+    assert not (tmp_path / "out").exists()
+
+
+def test_values_are_checked_for_the_notebooks_that_will_run():
+    """Notebook 1 makes no crops at x3."""
+    given = smoke(crop_size=50)
+    books.check_parameters(given, NOTEBOOKS, NOTEBOOKS[:1])
+    with pytest.raises(ValueError, match="scale 3 does not divide crop_size 50"):
+        books.check_parameters(given, NOTEBOOKS)
+
+
+def test_a_missing_test_set_is_found_before_a_notebook_runs(tmp_path, monkeypatch):
+    monkeypatch.delenv("GVSTUDY_DATA", raising=False)
+    monkeypatch.setattr("gvstudy.data.sets.downloads_folder", lambda: tmp_path)
+    monkeypatch.setattr(papermill, "execute_notebook", None)
+    with pytest.raises(ValueError, match="Set5 is not here"):
+        books.run_notebooks(NOTEBOOKS[2:3], {"test_set": "Set5"}, tmp_path / "out", tmp_path)
+
+
 def test_changes_are_read_by_their_type():
     read = books.read_changes(["learning_rate=1e-3", "scale=3", "test_set=[1", "keep="], NOTEBOOKS)
     assert read == {"learning_rate": 0.001, "scale": 3, "test_set": "[1", "keep": ""}

@@ -23,7 +23,10 @@ from tqdm.auto import tqdm
 
 from gvstudy.config import Run
 from gvstudy.data.sets import FOLDER, load_set
+from gvstudy.losses import PIXEL_LOSSES
 from gvstudy.paths import checksum, project_folder, replacing
+from gvstudy.study.grids import GRID_SIZES
+from gvstudy.study.reference import known_results
 from gvstudy.validation import check_choice
 
 FIGURES = "figures_folder"  # the parameter that holds the folder for a notebook's figures
@@ -49,6 +52,7 @@ _ALLOWED: dict[str, tuple[type, ...]] = {  # exact types, as True would pass for
     "str": (str,),
     "bool": (bool,),
 }
+_LIKE_FIELDS = {"crops_scale": "scale", "test_set": "valid_set"}  # and the field with its rules
 
 
 class NotebookError(RuntimeError):
@@ -108,14 +112,41 @@ def read_changes(changes: Iterable[str], notebooks: list[Path]) -> dict[str, Any
     return found
 
 
-def check_parameters(given: Mapping[str, Any], notebooks: list[Path]) -> None:
-    """Raise ValueError for a parameter that no notebook has, of the wrong type or not allowed."""
+def check_parameters(
+    given: Mapping[str, Any], notebooks: list[Path], chosen: list[Path] | None = None
+) -> None:
+    """Raise ValueError for a parameter that no notebook has, of the wrong type or not allowed.
+
+    What is allowed depends on the notebook: values are checked for the `chosen` ones, by default
+    for all.
+    """
     known = _all_parameters(notebooks)
     for name, value in given.items():
         check_choice("parameter", name, sorted(known))
         if type(value) not in _ALLOWED[known[name]]:
             raise ValueError(f"parameter {name} is {value!r}; it must be of type {known[name]}")
-    Run(**{field.name: given[field.name] for field in fields(Run) if field.name in given})
+    for notebook in notebooks if chosen is None else chosen:
+        _check_values(_own(given, _parameters(notebook)))
+
+
+def _check_values(given: Mapping[str, Any]) -> None:
+    """Raise ValueError for values that one of a notebook's trainings or tables would refuse."""
+    run = {field.name: given[field.name] for field in fields(Run) if field.name in given}
+    Run(**run)
+    for name, field in _LIKE_FIELDS.items():
+        if name in given:
+            try:
+                Run(**run | {field: given[name]})
+            except ValueError as error:
+                raise ValueError(f"parameter {name}: {error}") from error
+    allowed = {"base_loss": PIXEL_LOSSES, "results": known_results(), "rerun": ("", *GRID_SIZES)}
+    for name in allowed.keys() & given.keys():
+        check_choice(name, given[name], allowed[name])
+
+
+def _own(given: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
+    """Return those of the parameters that a notebook with these names has."""
+    return {name: value for name, value in given.items() if name in known}
 
 
 def _parameters(notebook: Path) -> dict[str, str]:
@@ -161,7 +192,7 @@ def run_notebooks(
         for notebook in bar:
             bar.set_postfix_str(notebook.stem)
             known = _parameters(notebook)
-            own = {name: value for name, value in parameters.items() if name in known}
+            own = _own(parameters, known)
             if FIGURES in known:
                 own[FIGURES] = str(figures.resolve())
             page = results / f"{notebook.stem}.html"
@@ -183,6 +214,8 @@ def _turn(page: Path) -> FileLock:
 
 def _run_one(notebook: Path, parameters: dict[str, Any], page: Path, fingerprint: str) -> None:
     """Run one notebook; write its copy, then its page."""
+    if "test_set" in parameters:  # one that is missing is found now, not after the trainings
+        load_set(parameters["test_set"])
     copy, failed = page.with_suffix(".ipynb"), page.with_suffix(".failed.ipynb")
     page.parent.mkdir(parents=True, exist_ok=True)
     page.unlink(missing_ok=True)

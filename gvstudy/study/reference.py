@@ -92,9 +92,8 @@ def load(
 
     Raises ValueError for an unknown name, grid or set, and for results without perceptual metrics.
     """
+    check_choice("results", name, known_results())
     reference = package_data("reference")
-    saved = sorted(entry.name for entry in reference.iterdir() if (entry / RUNS).is_file())
-    check_choice("results", name, [*saved, *(f"{FRESH}{size}" for size in GRID_SIZES)])
     if name.startswith(FRESH):
         return _compute(name.removeprefix(FRESH), grids, sets, perceptual)
     file = PERCEPTUAL if perceptual else ROWS
@@ -116,6 +115,13 @@ def load(
             )
         runs = runs[~of_run.map(set(grids).isdisjoint)]
     return rows.merge(runs, on="run", validate="many_to_one")
+
+
+def known_results() -> list[str]:
+    """The names that `load` knows."""
+    folders = package_data("reference").iterdir()
+    saved = sorted(folder.name for folder in folders if (folder / RUNS).is_file())
+    return [*saved, *(f"{FRESH}{size}" for size in GRID_SIZES)]
 
 
 def load_model(name: str, run: pd.Series) -> nn.Module:
