@@ -52,6 +52,15 @@ def main() -> None:
     """A study of the gradient variance loss for super-resolution."""
 
 
+class Folder(click.Path):
+    """A folder; an empty text, as of a variable that isn't set, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("'' names no folder; use . for the current one", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def model_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that describe a model to a command."""
     for option in (
@@ -169,7 +178,7 @@ def evaluate_command(name: str, csv: Path | None, overwrite: bool, **model: Any)
 @main.command()
 @click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
 @model_options
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path),
+@click.option("--out", required=True, type=Folder(file_okay=False, path_type=Path),
               help="The folder for the enlarged pictures.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
 @click.option("--skip-existing", is_flag=True,
@@ -208,9 +217,9 @@ def upscale(
               help="Run only this notebook, e.g. 03; may be repeated.")  # fmt: skip
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE",
               help="Change a parameter of the profile; may be repeated.")  # fmt: skip
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path),
+@click.option("--out", type=Folder(file_okay=False, path_type=Path),
               help="The folder for executed notebooks and pages.  [results/PROFILE]")  # fmt: skip
-@click.option("--figures", type=click.Path(file_okay=False, path_type=Path),
+@click.option("--figures", type=Folder(file_okay=False, path_type=Path),
               help="The folder for figures.  [figures/PROFILE]")  # fmt: skip
 def study(
     profile: str,
@@ -250,7 +259,7 @@ def study(
 @click.option("--workers", type=click.IntRange(min=1), metavar="N",
               help="Share the runs among N processes of this machine.")  # fmt: skip
 @click.option("--scheduler", metavar="ADDRESS", help="Send the runs to this Dask scheduler.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path),
+@click.option("--out", type=Folder(file_okay=False, path_type=Path),
               help="The folder for the results: runs.csv, rows.csv.gz and the weights "
                    "that figures show.")  # fmt: skip
 @click.option("--perceptual", is_flag=True, help="Measure the perceptual metrics as well.")

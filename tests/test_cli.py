@@ -227,6 +227,11 @@ def test_a_mean_leaves_out_what_is_not_finite_and_says_so(folder):
     assert "inf" not in mean.replace("finite", "")
 
 
+@pytest.mark.parametrize("command", [["upscale", "cat.png"], ["grid", "headline"]])
+def test_an_empty_text_is_no_folder(command):
+    refused(gvstudy(*command, "--out", ""), "'--out': '' names no folder")
+
+
 def test_only_takes_no_empty_text():
     refused(gvstudy("study", "--only", ""), "--only '' names no notebook")
 

@@ -435,6 +435,18 @@ def unexecuted(monkeypatch):
     )
 
 
+@pytest.mark.parametrize("inside", [".", "solutions", "new"])
+def test_results_may_not_replace_the_notebooks(inside, tmp_path, monkeypatch):
+    monkeypatch.setattr(papermill, "execute_notebook", None)
+    out = NOTEBOOKS[0].parent / inside
+    refused(study("--only", "02", "--out", out, "--figures", tmp_path), "choose one elsewhere")
+
+
+@pytest.mark.parametrize("option", ["--out", "--figures"])
+def test_an_empty_text_is_no_folder(option):
+    refused(study("--only", "02", option, ""), f"'{option}': '' names no folder")
+
+
 @pytest.mark.usefixtures("unexecuted")
 def test_paths_may_hold_curly_brackets(tmp_path):
     clone, results = tmp_path / "{seed}", tmp_path / "{} {0} {x"

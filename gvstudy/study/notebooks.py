@@ -185,8 +185,12 @@ def run_notebooks(
     write into one folder take turns at a notebook.
 
     Raises NotebookError with the cell's own error when a notebook stops; what it did so far stays
-    in NAME.failed.ipynb.
+    in NAME.failed.ipynb. Raises ValueError for results among the notebooks, which they would
+    replace.
     """
+    for folder in {notebook.parent.resolve() for notebook in notebooks}:
+        if results.resolve().is_relative_to(folder):
+            raise ValueError(f"{results} is in the folder of the notebooks; choose one elsewhere")
     pages = []
     with tqdm(notebooks, desc="notebooks", unit="notebook") as bar:
         for notebook in bar:
