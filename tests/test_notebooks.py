@@ -268,6 +268,25 @@ def test_profiles_hold_known_parameters_of_the_right_type(profile):
     assert parameters.keys() == books.read_profile("quick").keys()
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no parameters; expected lines such as steps: 500"),
+        (b"# only a comment", "no parameters"),
+        (b"just text", "no parameters"),
+        (b"- a\n- list", "no parameters"),
+        (b"steps: [1", "not a file of YAML"),
+        (b"\xff\xfe", "not a file of YAML"),
+    ],
+)
+def test_a_profile_without_parameters_is_named(content, message, tmp_path, monkeypatch):
+    (tmp_path / "params").mkdir()
+    (tmp_path / "params" / "mine.yaml").write_bytes(content)
+    monkeypatch.setattr(books, "notebooks_folder", lambda: tmp_path)
+    with pytest.raises(ValueError, match=rf"mine\.yaml: {message}"):
+        books.read_profile("mine")
+
+
 @pytest.mark.slow
 def test_another_parameter_changes_the_result(tmp_path):
     results = []

@@ -73,10 +73,20 @@ def profiles() -> list[str]:
 
 
 def read_profile(name: str) -> dict[str, Any]:
-    """Return a profile's parameters. Raises ValueError for an unknown profile."""
+    """Return a profile's parameters.
+
+    Raises ValueError for an unknown profile, and for a file that holds no parameters.
+    """
     check_choice("profile", name, profiles())
     path = notebooks_folder() / "params" / f"{name}.yaml"
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: not a file of YAML: {reason}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: no parameters; expected lines such as steps: 500")
+    return found
 
 
 def select(only: list[str]) -> list[Path]:
