@@ -190,9 +190,10 @@ def upscale(
     if overwrite and skip_existing:
         raise ValueError("use either --overwrite or --skip-existing, not both")
     targets = [out / f"{path.stem}_x{model['scale']}.png" for path in pictures]
-    for target in targets:
-        if targets.count(target) > 1:
-            raise ValueError(f"{target} would be written more than once")
+    names = [target.name.casefold() for target in targets]  # for some systems, a.png is A.png
+    for target, name in zip(targets, names, strict=True):
+        if names.count(name) > 1:
+            raise ValueError(f"{target} would be written more than once (capitals don't count)")
     pairs = [
         (path, target)
         for path, target in zip(pictures, targets, strict=True)

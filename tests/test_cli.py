@@ -306,6 +306,9 @@ def test_two_pictures_of_one_name_are_refused(tmp_path):
     (folder / "grey.png").rename(tmp_path / "more" / "palette.png")
     both = [folder / "palette.png", tmp_path / "more" / "palette.png"]
     refused(gvstudy("upscale", *both, "--out", tmp_path), "palette_x2.png")
+    (tmp_path / "more" / "palette.png").rename(tmp_path / "more" / "Palette.png")
+    both = [folder / "palette.png", tmp_path / "more" / "Palette.png"]
+    refused(gvstudy("upscale", *both, "--out", tmp_path), "palette_x2.png", "more than once")
 
 
 @pytest.fixture
