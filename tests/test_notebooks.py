@@ -590,7 +590,23 @@ def test_formulas_in_code_and_outside_of_notation_stay_as_they_are():
 def test_changed_parameters_have_a_folder_of_their_own():
     assert books.folder_name("quick", {}) == "quick"
     assert books.folder_name("quick", {"scale": 3}) == "quick,scale=3"
-    assert "/" not in books.folder_name("quick", {"test_set": "folder:a/b"})
+    odd = ["folder:a/b", "folder:a_b", "folder:a\nb", 'folder:a"b', "folder:a\\b", "ä", "x" * 300]
+    names = {books.folder_name("quick", {"test_set": value}) for value in odd}
+    assert len(names) == len(odd)
+    assert all(re.fullmatch(r"[\w=,.+-]{1,209}", name, re.ASCII) for name in names)
+
+
+@pytest.mark.usefixtures("unexecuted")
+@pytest.mark.parametrize("text", ["a\nb", "a\"b'c", "a\\nb\\", '"""', "{x}", "$HOME %x"])
+def test_every_text_reaches_a_notebook_as_it_is(text, tmp_path):
+    (notebook,) = [path for path in NOTEBOOKS if path.name.startswith("08")]
+    given = books.read_changes([f"keep={text}"], [notebook])
+    (page,) = books.run_notebooks([notebook], given, tmp_path / "out", tmp_path)
+    cells = read(page.with_suffix(".ipynb")).cells
+    (injected,) = [cell.source for cell in cells if "injected-parameters" in tags(cell)]
+    found: dict[str, str] = {}
+    exec(injected, found)
+    assert found["keep"] == text
 
 
 @pytest.mark.slow

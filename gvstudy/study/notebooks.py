@@ -29,6 +29,7 @@ from gvstudy.study.grids import GRID_SIZES
 from gvstudy.study.reference import known_results
 from gvstudy.validation import check_choice
 
+LONGEST_NAME = 200  # characters of a folder's name, before a hash
 FIGURES = "figures_folder"  # the parameter that holds the folder for a notebook's figures
 
 _FORMULA = re.compile(r"\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+)\$", re.DOTALL)
@@ -180,9 +181,16 @@ def _all_parameters(notebooks: list[Path]) -> dict[str, str]:
 
 
 def folder_name(profile: str, changes: Mapping[str, Any]) -> str:
-    """Return a folder's name: `quick`, or `quick,scale=3` where parameters are changed."""
+    """Return a folder's name: `quick`, or `quick,scale=3` where parameters are changed.
+
+    What a file system may refuse becomes "_", and a hash keeps such names apart.
+    """
     parts = [profile, *(f"{name}={value}" for name, value in sorted(changes.items()))]
-    return re.sub(r"[^\w=,.+-]", "_", ",".join(parts))
+    text = ",".join(parts)
+    name = re.sub(r"[^\w=,.+-]", "_", text, flags=re.ASCII)[:LONGEST_NAME]
+    if name == text:
+        return name
+    return f"{name}-{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
 
 def run_notebooks(
