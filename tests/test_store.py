@@ -344,6 +344,21 @@ def run_id_of_tiny():
     return Store().id(TINY)
 
 
+def test_a_flipped_byte_is_noticed_in_every_file(store):
+    Store().results([TINY], ["builtin-valid"], progress=False)
+    paths = list((store / run_id_of_tiny()).iterdir())
+    assert {path.name for path in paths} > FILES
+    for path in paths:
+        content = path.read_bytes()
+        for place in (0, len(content) // 2, -1):
+            damaged = bytearray(content)
+            damaged[place] ^= 1
+            path.write_bytes(damaged)
+            assert not Store().holds(TINY), (path.name, place)
+        path.write_bytes(content)
+    assert Store().holds(TINY)
+
+
 @pytest.mark.usefixtures("store")
 def test_an_entry_that_is_a_file_is_damage(store, trainings):
     store.mkdir()
