@@ -52,6 +52,15 @@ def main() -> None:
     """A study of the gradient variance loss for super-resolution."""
 
 
+class Folder(click.Path):
+    """A folder; an empty text, as of a variable that isn't set, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("'' names no folder; use . for the current one", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def model_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that describe a model to a command."""
     for option in (
@@ -158,18 +167,18 @@ def evaluate_command(name: str, csv: Path | None, overwrite: bool, **model: Any)
         _check_writable(csv, overwrite)
     rows = evaluate(_load_model(**model), load_images(name), int(model["scale"]), progress=True)
     rows["image"] = rows["image"].map(click.format_filename)  # a name needn't be UTF-8
+    if csv is not None:  # first, as the terminal may lack a letter of a name
+        with replacing(csv) as temporary:
+            rows.to_csv(temporary, index=False)
     click.echo(rows.round(4).to_string(index=False))
     means = [_mean(rows[metric]) for metric in rows.columns.drop(["image", "scale"])]
     click.echo(f"mean of {len(rows)}: {', '.join(means)}")
-    if csv is not None:
-        with replacing(csv) as temporary:
-            rows.to_csv(temporary, index=False)
 
 
 @main.command()
 @click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
 @model_options
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path),
+@click.option("--out", required=True, type=Folder(file_okay=False, path_type=Path),
               help="The folder for the enlarged pictures.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
 @click.option("--skip-existing", is_flag=True,
@@ -181,9 +190,10 @@ def upscale(
     if overwrite and skip_existing:
         raise ValueError("use either --overwrite or --skip-existing, not both")
     targets = [out / f"{path.stem}_x{model['scale']}.png" for path in pictures]
-    for target in targets:
-        if targets.count(target) > 1:
-            raise ValueError(f"{target} would be written more than once")
+    names = [target.name.casefold() for target in targets]  # for some systems, a.png is A.png
+    for target, name in zip(targets, names, strict=True):
+        if names.count(name) > 1:
+            raise ValueError(f"{target} would be written more than once (capitals don't count)")
     pairs = [
         (path, target)
         for path, target in zip(pictures, targets, strict=True)
@@ -208,9 +218,9 @@ def upscale(
               help="Run only this notebook, e.g. 03; may be repeated.")  # fmt: skip
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE",
               help="Change a parameter of the profile; may be repeated.")  # fmt: skip
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path),
+@click.option("--out", type=Folder(file_okay=False, path_type=Path),
               help="The folder for executed notebooks and pages.  [results/PROFILE]")  # fmt: skip
-@click.option("--figures", type=click.Path(file_okay=False, path_type=Path),
+@click.option("--figures", type=Folder(file_okay=False, path_type=Path),
               help="The folder for figures.  [figures/PROFILE]")  # fmt: skip
 def study(
     profile: str,
@@ -228,7 +238,7 @@ def study(
     chosen = books.select(list(only))
     changed = books.read_changes(changes, chosen)
     parameters = books.read_profile(profile) | changed
-    books.check_parameters(parameters, books.select([]))
+    books.check_parameters(parameters, books.select([]), chosen)
     name = books.folder_name(profile, changed)
     out = out or project_folder() / "results" / name
     figures = figures or project_folder() / "figures" / name
@@ -250,7 +260,7 @@ def study(
 @click.option("--workers", type=click.IntRange(min=1), metavar="N",
               help="Share the runs among N processes of this machine.")  # fmt: skip
 @click.option("--scheduler", metavar="ADDRESS", help="Send the runs to this Dask scheduler.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path),
+@click.option("--out", type=Folder(file_okay=False, path_type=Path),
               help="The folder for the results: runs.csv, rows.csv.gz and the weights "
                    "that figures show.")  # fmt: skip
 @click.option("--perceptual", is_flag=True, help="Measure the perceptual metrics as well.")
@@ -276,13 +286,14 @@ def grid(
         raise ValueError("use either --workers or --scheduler, not both")
     if add and not out:
         raise ValueError("--add needs --out, the folder whose other runs are kept")
+    store = Store()
     if out:
-        _check_writable(out / reference.RUNS, overwrite=True)
+        for file in reference.file_names(store, runs, perceptual=perceptual):
+            _check_writable(out / file, overwrite=True)
     if perceptual:
         with _needing("perceptual"):
             import torchmetrics  # noqa: F401
     sets = sets or test_sets(size)
-    store = Store()
     if workers or scheduler:
         with _needing("cluster"):
             from gvstudy.study import cluster

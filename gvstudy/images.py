@@ -21,6 +21,16 @@ REACH = 2  # the wider kernel's radius, in pixels of the small image
 GREY_WEIGHTS = (0.2989, 0.5870, 0.1140)  # BT.601, rounded as in the authors' script
 LUMA_WEIGHTS = (65.481 / 255, 128.553 / 255, 24.966 / 255)  # BT.601, 8-bit luma from 16 to 235
 LUMA_OFFSET = 16 / 255
+ORIENTATION = 0x0112  # the EXIF tag that tells how the camera was held
+TURNS = {  # by its value: what undoes it, in Pillow's words
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
 
 
 def read(path: Path) -> Tensor:
@@ -31,17 +41,19 @@ def read(path: Path) -> Tensor:
     a warning. Raises ValueError for a missing file, one that Pillow can't read, and floating point
     or more than 16-bit pixels.
     """
-    from PIL import Image, ImageOps  # here, because the loss doesn't need Pillow
+    from PIL import Image  # here, because the loss doesn't need Pillow
 
     if path.exists() and not path.is_file():  # a named pipe would be waited for without end
         raise ValueError(f"{path}: not a picture that can be read (no regular file)")
     try:
-        with Image.open(path) as file:
-            picture = ImageOps.exif_transpose(file)
-            picture.load()
+        # Given the name alone, Pillow 13 garbles uncompressed TIFF files that are to be turned.
+        with path.open("rb") as opened, Image.open(opened) as file:
+            file.load()
+            turn = TURNS.get(file.getexif().get(ORIENTATION, 1))
+            picture = file.copy() if turn is None else file.transpose(Image.Transpose[turn])
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow has no common type for what is damaged
         raise ValueError(f"{path}: not a picture that can be read ({error})") from error
     if picture.has_transparency_data:
         warnings.warn(f"{path}: the alpha channel is dropped", stacklevel=2)

@@ -10,6 +10,8 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+LONGEST_SUFFIX = 20  # characters of a file's suffix in the name of its temporary file
+
 
 def checkout() -> Path | None:
     """The git checkout that the package is imported from; None for an installed package."""
@@ -47,7 +49,8 @@ def replacing(path: Path) -> Iterator[Path]:
     `path` is no regular file.
     """
     path = writable(path)
-    name = f".{zlib.crc32(os.fsencode(path.name)):08x}.{os.getpid()}{path.suffix}"  # short enough
+    digest = zlib.crc32(os.fsencode(path.name))
+    name = f".{digest:08x}.{os.getpid()}{path.suffix[-LONGEST_SUFFIX:]}"  # short enough
     temporary = path.with_name(name)
     try:
         yield temporary

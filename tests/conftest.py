@@ -82,6 +82,19 @@ def interrupt_at(monkeypatch):
 
 
 @pytest.fixture
+def on_disk(monkeypatch):
+    """Whether all files of a folder were flushed to the disk since the test began."""
+    flushed, fsync = set(), os.fsync
+
+    def noted(file):
+        flushed.add(os.fstat(file if isinstance(file, int) else file.fileno()).st_ino)
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    return lambda folder: {path.stat().st_ino for path in folder.iterdir()} <= flushed
+
+
+@pytest.fixture
 def registries():
     """Takes what a test registers out of the registries again."""
     tables = (PIXEL_LOSSES, REGULARISERS, MODELS)

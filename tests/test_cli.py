@@ -18,8 +18,9 @@ from gvstudy import Run
 from gvstudy.cli import main
 from gvstudy.data.sets import load_images
 from gvstudy.images import read, write
+from gvstudy.paths import package_data
 from gvstudy.study import store as stores
-from gvstudy.study.grids import GRIDS, GV_PAIR
+from gvstudy.study.grids import GRIDS, GV_PAIR, keeps_weights
 from gvstudy.study.store import Store
 from gvstudy.training import DivergedError
 
@@ -117,6 +118,15 @@ def test_weights_trained_for_something_else_are_refused(kept, folder, store, tmp
     assert gvstudy("evaluate", *bilinear).exit_code == 0
 
 
+def test_shipped_weights_are_refused_for_another_scale(folder, tmp_path):
+    """VDSR's weights would fit every scale."""
+    weights = package_data("reference/reduced/64dba2c79e81f34c.safetensors")
+    command = ["upscale", folder / "grey.png", "--model", "vdsr", "--weights", weights]
+    command += ["--out", tmp_path]
+    refused(gvstudy(*command, "--scale", 3), "was trained for scale 2, not 3")
+    assert gvstudy(*command).exit_code == 0
+
+
 def test_weights_that_are_not_finite_are_refused(store, folder, tmp_path):
     weights = load_file(trained(store))
     next(iter(weights.values())).view(-1)[0] = float("nan")
@@ -151,6 +161,7 @@ def test_the_longest_file_name(folder, tmp_path):
     command = ["evaluate", "--data", f"folder:{folder}", "--csv"]
     assert gvstudy(*command, csv).exit_code == 0
     assert csv.is_file()
+    assert gvstudy(*command, tmp_path / ("rows." + "n" * 250)).exit_code == 0
     refused(gvstudy(*command, tmp_path / ("n" * 252 + ".csv")), "File name too long")
 
 
@@ -165,6 +176,13 @@ def test_a_file_name_that_is_not_utf8(folder, tmp_path):
     shown = gvstudy("evaluate", "--data", f"folder:{folder}", "--csv", tmp_path / "rows.csv")
     assert shown.exit_code == 0, shown.output
     assert list(pd.read_csv(tmp_path / "rows.csv")["image"]) == ["colour", "\ufffd"]
+
+
+def test_rows_are_kept_where_the_terminal_lacks_a_letter_of_a_name(folder, tmp_path):
+    (folder / "grey.png").rename(folder / "żaba.png")
+    command = ["evaluate", "--data", f"folder:{folder}", "--csv", str(tmp_path / "rows.csv")]
+    assert CliRunner(charset="latin-1").invoke(main, command).exit_code == 2
+    assert list(pd.read_csv(tmp_path / "rows.csv")["image"]) == ["colour", "żaba"]
 
 
 def test_upscale_goes_on_after_an_interruption(folder, tmp_path):
@@ -207,6 +225,11 @@ def test_a_mean_leaves_out_what_is_not_finite_and_says_so(folder):
     mean = shown[shown.index("mean of 3: ") :]
     assert re.search(r"psnr_y \d+\.\d{4} \(1 left out, not finite\)", mean)
     assert "inf" not in mean.replace("finite", "")
+
+
+@pytest.mark.parametrize("command", [["upscale", "cat.png"], ["grid", "headline"]])
+def test_an_empty_text_is_no_folder(command):
+    refused(gvstudy(*command, "--out", ""), "'--out': '' names no folder")
 
 
 def test_only_takes_no_empty_text():
@@ -283,6 +306,9 @@ def test_two_pictures_of_one_name_are_refused(tmp_path):
     (folder / "grey.png").rename(tmp_path / "more" / "palette.png")
     both = [folder / "palette.png", tmp_path / "more" / "palette.png"]
     refused(gvstudy("upscale", *both, "--out", tmp_path), "palette_x2.png")
+    (tmp_path / "more" / "palette.png").rename(tmp_path / "more" / "Palette.png")
+    both = [folder / "palette.png", tmp_path / "more" / "Palette.png"]
+    refused(gvstudy("upscale", *both, "--out", tmp_path), "palette_x2.png", "more than once")
 
 
 @pytest.fixture
@@ -345,6 +371,17 @@ def test_a_grid_that_cannot_be_written_is_refused_at_once(store, folder):
     refused(
         gvstudy("grid", "headline", "--size", "smoke", "--out", folder / "grey.png"), "grey.png"
     )
+    assert not store.exists()
+
+
+@pytest.mark.parametrize("name", ["runs.csv", "rows.csv.gz", "perceptual.csv.gz", "weights"])
+def test_a_grid_is_refused_at_once_where_any_of_its_files_cannot_be_written(name, store, tmp_path):
+    if name == "weights":
+        run = next(filter(keeps_weights, GRIDS["headline"]("smoke")))
+        name = f"{Store().id(run)}.safetensors"
+    (tmp_path / name).mkdir()
+    command = ["grid", "headline", "--size", "smoke", "--out", tmp_path]
+    refused(gvstudy(*command, "--perceptual"), name, "not a regular file")
     assert not store.exists()
 
 

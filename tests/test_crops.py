@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from gvstudy.data.crops import Crops
+from gvstudy.config import LARGEST_SEED
+from gvstudy.data.crops import Crops, _shuffled
 from gvstudy.images import make_lr, to_uint8
 
 CPU = torch.device("cpu")
@@ -95,6 +96,16 @@ def test_the_sequence_never_changes():
     _, hr = draw({"a": numbered(60, 80), "b": numbered(50, 70, 1)}, batch=4)
     corners = [tuple(int(crop[c, 0, 0] * 255 + 0.5) for c in range(3)) for crop in hr]
     assert corners == [(24, 45, 1), (30, 16, 1), (19, 41, 0), (25, 21, 1)]
+
+
+@pytest.mark.parametrize("seed", [10**15, LARGEST_SEED])
+def test_the_largest_seeds_shuffle_pictures(seed):
+    assert _shuffled(seed, 7, 0, 7).sort().values.tolist() == list(range(7))
+
+
+def test_the_order_of_shuffled_pictures_never_changes():
+    assert _shuffled(3, 7, 0, 14).tolist() == [5, 3, 1, 2, 4, 0, 6, 2, 5, 4, 3, 1, 0, 6]
+    assert _shuffled(10**13, 7, 0, 7).tolist() == [4, 5, 3, 1, 0, 2, 6]
 
 
 def test_shuffled_pictures_come_once_each_before_any_comes_again():

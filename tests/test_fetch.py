@@ -160,6 +160,11 @@ def test_a_complete_download(kind, tiny, server, tmp_path):
     assert server.requests == 1
 
 
+def test_a_set_is_on_the_disk_before_it_has_its_name(tiny, on_disk):
+    tiny(packed("zip", GOOD))
+    assert on_disk(fetch("Tiny"))
+
+
 def test_the_archive_is_downloaded_once(tiny, server, tmp_path):
     tiny(packed("zip", GOOD))
     shutil.rmtree(fetch("Tiny"))
@@ -204,12 +209,15 @@ def test_a_path_that_leads_out_of_the_archive(kind, evil, tiny, tmp_path):
     assert not list(tmp_path.rglob("evil.png"))
 
 
-def test_links_are_not_followed(tiny, tmp_path):
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE]
+)
+def test_links_and_devices_are_not_unpacked(kind, tiny, tmp_path):
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as archive:
-        link = tarfile.TarInfo("top/Tiny/HR/link.png")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        archive.addfile(link)
+        member = tarfile.TarInfo("top/Tiny/HR/link.png")
+        member.type, member.linkname = kind, "/etc/passwd"
+        archive.addfile(member)
     tiny(file.getvalue(), "tiny.tar")
     fails(tmp_path, "0 pictures in top/Tiny/HR, expected 3")
 

@@ -5,6 +5,7 @@ Neither needs a data set. A change that moves one of these ids orphans finished 
 
 import hashlib
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from gvstudy.config import Run
 from gvstudy.paths import package_data
 from gvstudy.study.grids import GRID_SIZES, GRIDS
-from gvstudy.study.store import run_id
+from gvstudy.study.store import description_of, run_id
 
 DIGESTS = {  # SHA-256 of the decoded training pictures
     "BSDS500": "42a3b9b16a90be5264c4ed9cfcbb9b2e8f147754432db76c021298383fdff481",
@@ -103,6 +104,14 @@ def test_the_ids_of_all_reference_runs_follow_from_their_descriptions(results, c
         if run_id(described(row), DIGESTS[row["train_set"]]) != row["run"]
     ]
     assert moved == []
+
+
+def test_shipped_weights_tell_which_run_they_are_of():
+    paths = sorted(Path(str(package_data("reference"))).glob("*/*.safetensors"))
+    assert len(paths) == 6
+    for path in paths:
+        run = Run(**description_of(path))
+        assert run_id(run, DIGESTS[run.train_set]) == path.stem
 
 
 def keys(name):

@@ -1,13 +1,15 @@
 """Pictures: every kind is read, resizing is MATLAB's, colours and crops are right."""
 
+import io
 import math
+import struct
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from gvstudy import images as im
 
@@ -142,11 +144,51 @@ def test_sixteen_bits_become_eight(tmp_path):
     assert torch.equal(im.read(path)[0], torch.from_numpy(RAMP))
 
 
-def test_the_camera_s_rotation_is_applied(tmp_path):
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("name", ["rotated.png", "rotated.jpg", "rotated.tif"])
+def test_the_camera_s_rotation_is_applied(orientation, name, tmp_path):
+    """As Pillow does it; 0 and 9 are no orientations."""
     exif = Image.Exif()
-    exif[0x0112] = 6
-    path = saved(tmp_path / "rotated.png", RAMP[:8], exif=exif)
+    exif[0x0112] = orientation
+    path = saved(tmp_path / name, RAMP[:8], exif=exif)
+    expected = np.array(ImageOps.exif_transpose(Image.open(io.BytesIO(path.read_bytes()))))
+    assert expected.shape == ((16, 8) if 5 <= orientation <= 8 else (8, 16))
+    assert torch.equal(im.read(path)[0], torch.from_numpy(expected))
+
+
+def test_the_rotation_is_applied_beside_an_odd_tag(tmp_path):
+    """A resolution that is text, as some programs write it: only the orientation is read."""
+    entries = struct.pack(">HHII", 0x0112, 3, 1, 6 << 16)  # orientation 6, a short
+    entries += struct.pack(">HHI4s", 0x011A, 2, 3, b"72")  # XResolution, text
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 2) + entries + bytes(4)
+    path = saved(tmp_path / "odd.jpg", RAMP[:8], exif=exif)
     assert im.read(path).shape == (1, 16, 8)
+
+
+def test_a_picture_that_pillow_stumbles_over_is_named(tmp_path, monkeypatch):
+    """Damaged TIFF files end in a TypeError, for one."""
+    path = saved(tmp_path / "odd.tif", RAMP)
+
+    def stumbles(*_):
+        raise TypeError("'<' not supported between instances of 'str' and 'int'")
+
+    monkeypatch.setattr(Image.Image, "getexif", stumbles)
+    with pytest.raises(ValueError, match=r"odd\.tif: not a picture that can be read \('<' not"):
+        im.read(path)
+
+
+def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
+    path = saved(tmp_path / "bomb.png", RAMP)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ValueError, match=r"bomb\.png: not a picture .*decompression bomb"):
+        im.read(path)
+
+
+def test_the_first_frame_of_an_animation_is_read(tmp_path):
+    first, second = Image.fromarray(RAMP), Image.fromarray(255 - RAMP)
+    first.save(tmp_path / "two.gif", save_all=True, append_images=[second])
+    assert Image.open(tmp_path / "two.gif").n_frames == 2
+    assert torch.equal(im.read(tmp_path / "two.gif")[0], torch.from_numpy(RAMP))
 
 
 @pytest.mark.parametrize("content", [b"not a picture", b"", b"\x89PNG\r\n\x1a\n12345"])

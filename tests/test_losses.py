@@ -427,6 +427,15 @@ def test_compiles_without_graph_breaks():
     torch.testing.assert_close(ours, plain)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("padding", ["zeros", "valid"])
+def test_can_be_exported(padding):
+    loss = GradientVarianceLoss(padding=padding)
+    exported = torch.export.export(loss, (images(1, 3, 24, 24), images(1, 3, 24, 24, seed=1)))
+    sr, hr = images(1, 3, 24, 24, seed=2), images(1, 3, 24, 24, seed=3)
+    torch.testing.assert_close(exported.module()(sr, hr), loss(sr, hr))
+
+
 @pytest.mark.parametrize(
     ("sr", "hr", "options", "message"),
     [

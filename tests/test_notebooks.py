@@ -2,9 +2,10 @@
 
 import ast
 import re
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from threading import Barrier
 
@@ -267,6 +268,25 @@ def test_profiles_hold_known_parameters_of_the_right_type(profile):
     assert parameters.keys() == books.read_profile("quick").keys()
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no parameters; expected lines such as steps: 500"),
+        (b"# only a comment", "no parameters"),
+        (b"just text", "no parameters"),
+        (b"- a\n- list", "no parameters"),
+        (b"steps: [1", "not a file of YAML"),
+        (b"\xff\xfe", "not a file of YAML"),
+    ],
+)
+def test_a_profile_without_parameters_is_named(content, message, tmp_path, monkeypatch):
+    (tmp_path / "params").mkdir()
+    (tmp_path / "params" / "mine.yaml").write_bytes(content)
+    monkeypatch.setattr(books, "notebooks_folder", lambda: tmp_path)
+    with pytest.raises(ValueError, match=rf"mine\.yaml: {message}"):
+        books.read_profile("mine")
+
+
 @pytest.mark.slow
 def test_another_parameter_changes_the_result(tmp_path):
     results = []
@@ -318,6 +338,40 @@ def test_a_parameter_that_is_not_allowed_is_refused_before_anything_runs():
     refused(
         study("--profile", "smoke", "--only", "03", "--set", "test_set=folder:no/where"), "no/wh"
     )
+
+
+@pytest.mark.parametrize(
+    ("number", "change", "message"),
+    [
+        ("03", "crops_scale=5", "parameter crops_scale: unknown scale 5; known: 2, 3, 4"),
+        ("03", "crop_size=50", "parameter crops_scale: scale 3 does not divide crop_size 50"),
+        ("03", "base_loss=gv", "unknown base_loss 'gv'; known: l2, l1, ssim"),
+        ("03", "test_set=Set6", "parameter test_set: unknown data set 'Set6'; known: "),
+        ("A1", "test_set=Set6", "parameter test_set: unknown data set 'Set6'; known: "),
+        ("06", "results=huge", "unknown results 'huge'; known: "),
+        ("07", "rerun=huge", "unknown rerun 'huge'; known: , smoke, quick, reduced, full"),
+    ],
+)
+def test_what_a_late_cell_would_refuse_is_refused_at_once(number, change, message, tmp_path):
+    arguments = ["--only", number, "--set", change, "--out", tmp_path / "out"]
+    refused(study(*arguments), message)
+    assert not (tmp_path / "out").exists()
+
+
+def test_values_are_checked_for_the_notebooks_that_will_run():
+    """Notebook 1 makes no crops at x3."""
+    given = smoke(crop_size=50)
+    books.check_parameters(given, NOTEBOOKS, NOTEBOOKS[:1])
+    with pytest.raises(ValueError, match="scale 3 does not divide crop_size 50"):
+        books.check_parameters(given, NOTEBOOKS)
+
+
+def test_a_missing_test_set_is_found_before_a_notebook_runs(tmp_path, monkeypatch):
+    monkeypatch.delenv("GVSTUDY_DATA", raising=False)
+    monkeypatch.setattr("gvstudy.data.sets.downloads_folder", lambda: tmp_path)
+    monkeypatch.setattr(papermill, "execute_notebook", None)
+    with pytest.raises(ValueError, match="Set5 is not here"):
+        books.run_notebooks(NOTEBOOKS[2:3], {"test_set": "Set5"}, tmp_path / "out", tmp_path)
 
 
 def test_changes_are_read_by_their_type():
@@ -390,6 +444,37 @@ def test_two_studies_in_one_folder_run_a_notebook_once(tmp_path, monkeypatch):
     assert len(executed) == 1
     assert pages[0] == pages[1]
     assert pages[0][0].is_file()
+
+
+@pytest.fixture
+def unexecuted(monkeypatch):
+    """Papermill fills in parameters and writes the copy, but starts no kernel."""
+    monkeypatch.setattr(
+        papermill, "execute_notebook", partial(papermill.execute_notebook, prepare_only=True)
+    )
+
+
+@pytest.mark.parametrize("inside", [".", "solutions", "new"])
+def test_results_may_not_replace_the_notebooks(inside, tmp_path, monkeypatch):
+    monkeypatch.setattr(papermill, "execute_notebook", None)
+    out = NOTEBOOKS[0].parent / inside
+    refused(study("--only", "02", "--out", out, "--figures", tmp_path), "choose one elsewhere")
+
+
+@pytest.mark.parametrize("option", ["--out", "--figures"])
+def test_an_empty_text_is_no_folder(option):
+    refused(study("--only", "02", option, ""), f"'{option}': '' names no folder")
+
+
+@pytest.mark.usefixtures("unexecuted")
+def test_paths_may_hold_curly_brackets(tmp_path):
+    clone, results = tmp_path / "{seed}", tmp_path / "{} {0} {x"
+    clone.mkdir()
+    copy = Path(shutil.copy(NOTEBOOKS[0], clone))
+    (page,) = books.run_notebooks([copy], {"seed": 3}, results, tmp_path)
+    assert page == results / copy.with_suffix(".html").name
+    assert page.is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {clone.name, results.name}
 
 
 @pytest.fixture
@@ -505,7 +590,23 @@ def test_formulas_in_code_and_outside_of_notation_stay_as_they_are():
 def test_changed_parameters_have_a_folder_of_their_own():
     assert books.folder_name("quick", {}) == "quick"
     assert books.folder_name("quick", {"scale": 3}) == "quick,scale=3"
-    assert "/" not in books.folder_name("quick", {"test_set": "folder:a/b"})
+    odd = ["folder:a/b", "folder:a_b", "folder:a\nb", 'folder:a"b', "folder:a\\b", "ä", "x" * 300]
+    names = {books.folder_name("quick", {"test_set": value}) for value in odd}
+    assert len(names) == len(odd)
+    assert all(re.fullmatch(r"[\w=,.+-]{1,209}", name, re.ASCII) for name in names)
+
+
+@pytest.mark.usefixtures("unexecuted")
+@pytest.mark.parametrize("text", ["a\nb", "a\"b'c", "a\\nb\\", '"""', "{x}", "$HOME %x"])
+def test_every_text_reaches_a_notebook_as_it_is(text, tmp_path):
+    (notebook,) = [path for path in NOTEBOOKS if path.name.startswith("08")]
+    given = books.read_changes([f"keep={text}"], [notebook])
+    (page,) = books.run_notebooks([notebook], given, tmp_path / "out", tmp_path)
+    cells = read(page.with_suffix(".ipynb")).cells
+    (injected,) = [cell.source for cell in cells if "injected-parameters" in tags(cell)]
+    found: dict[str, str] = {}
+    exec(injected, found)
+    assert found["keep"] == text
 
 
 @pytest.mark.slow

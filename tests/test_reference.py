@@ -12,7 +12,7 @@ from gvstudy.paths import package_data
 from gvstudy.perceptual import PERCEPTUAL_METRICS
 from gvstudy.study import grids, reference
 from gvstudy.study.grids import GRIDS, runs_of
-from gvstudy.study.store import Store
+from gvstudy.study.store import Store, description_of
 
 TINY = Run(model="espcn", steps=3, batch_size=2, crop_size=24)
 PAIR = {TINY: "tiny pair", dataclasses.replace(TINY, loss="l2+gv"): "pair"}
@@ -51,6 +51,17 @@ def test_a_revision_that_looks_like_a_number_stays_text(tmp_path):
     path = tmp_path / "reference" / "tiny" / reference.RUNS
     pd.read_csv(path).assign(revision="0726132").to_csv(path, index=False)
     assert set(reference.load("tiny")["revision"]) == {"0726132"}
+
+
+@pytest.mark.parametrize("add", [False, True])
+def test_names_that_are_not_utf8_are_kept(add, saved, measured, tmp_path):
+    store, _ = measured
+    odd = saved.assign(image="\udcff", set="folder:\udcff", train_set="folder:\udcff")
+    for _ in range(2):  # with add, the second time reads the first
+        reference.save(tmp_path / "reference" / "odd", store, PAIR, odd, add=add)
+    rows = reference.load("odd")
+    for column in ("image", "set", "train_set"):
+        assert set(rows[column]) == set(odd[column])
 
 
 @pytest.mark.usefixtures("saved")
@@ -139,6 +150,13 @@ def test_saved_weights_are_the_model_s_to_half_precision():
     assert not torch.equal(model(lr), theirs)
     with pytest.raises(ValueError, match=r"weights of run .* are not in the results 'tiny'"):
         reference.load_model("tiny", rows.loc["l2+gv"])
+
+
+@pytest.mark.usefixtures("saved")
+def test_saved_weights_tell_which_run_they_are_of(tmp_path):
+    (path,) = (tmp_path / "reference" / "tiny").glob("*.safetensors")
+    assert path.stem == Store().id(TINY)
+    assert description_of(path) == TINY.description()
 
 
 @pytest.mark.usefixtures("store")

@@ -4,25 +4,30 @@ import dataclasses
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
 from filelock import Timeout
+from safetensors.torch import save_file
 
 from gvstudy import Run, evaluate, load_images
 from gvstudy import training as tr
 from gvstudy.config import LENGTHS
 from gvstudy.data import sets
 from gvstudy.images import write
+from gvstudy.losses import ComposedLoss
 from gvstudy.study import store as st
 from gvstudy.study.provenance import environment_line
 from gvstudy.study.store import Store, run_id
 
 TINY = Run(model="espcn", steps=6, batch_size=2, crop_size=24)
+FILES = {"run.json", "history.csv", "lengths.csv", "model.safetensors", "checksums.json"}
 
 
 @pytest.fixture
@@ -58,6 +63,33 @@ def test_results_have_the_pictures_present_names(tmp_path):
         write(tmp_path / folder / f"{file}.png", picture)
         rows = Store().results([TINY], [f"folder:{tmp_path / folder}"], progress=False)
         assert rows["image"].to_list() == [file]
+
+
+def rows_file(name):
+    return st._rows_file(sets.ImageSet(name, {}, "digest"), st.STANDARD)
+
+
+@pytest.mark.parametrize("name", sets.registry())
+def test_rows_on_a_registered_set_are_in_a_file_of_its_name(name):
+    """A change would measure every finished run again."""
+    assert rows_file(name) == f"{name}-e7d337b8.csv"
+
+
+@pytest.mark.parametrize("path", [r"C:\my pictures?", "a:b*c|d", "ä" * 300, "x/" * 200, "\udcff"])
+def test_rows_on_a_folder_are_in_a_file_that_every_system_allows(path):
+    assert re.fullmatch(r"[\w-]{1,80}-[0-9a-f]{8}\.csv", rows_file(f"folder:{path}"), re.ASCII)
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_picture_s_name_that_is_not_utf8_is_kept(tmp_path):
+    odd = os.fsdecode(b"\xff")
+    folder = tmp_path / odd
+    write(folder / f"{odd}.png", load_images("builtin-valid")["chelsea"])
+    for _ in range(2):  # the second time from the store
+        rows = Store().results([TINY], [f"folder:{folder}"], progress=False)
+        assert rows["image"].to_list() == [odd]
+        assert rows["set"].to_list() == [f"folder:{folder}"]
 
 
 @pytest.mark.usefixtures("store")
@@ -170,9 +202,7 @@ def test_every_field_counts_when_it_is_used():
 def test_what_lies_in_the_store(store):
     finished()
     (folder,) = store.glob("[!.]*")
-    assert {path.name for path in folder.iterdir()} == {
-        "run.json", "history.csv", "lengths.csv", "model.safetensors", "checksums.json",
-    }  # fmt: skip
+    assert {path.name for path in folder.iterdir()} == FILES
     record = json.loads((folder / "run.json").read_text())
     assert record["run"] == TINY.description()
     assert record["trained"].keys() >= {"revision", "torch", "device", "seconds"}
@@ -190,6 +220,39 @@ def test_an_interrupted_run_is_taken_up(store, interrupt_at):
     undisturbed, _ = tr.train(run, progress=False)
     pairs = zip(undisturbed.parameters(), resumed.model.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("moment", range(10))
+def test_a_kill_after_the_last_step_loses_no_step(moment, store, monkeypatch):
+    """The kill comes before the first file is renamed or removed, or the second, and so on."""
+    real_train, before = st.train, []
+
+    def train(*arguments, **options):
+        trained = real_train(*arguments, **options)
+        for owner, name in ((os, "replace"), (Path, "unlink"), (Path, "rename")):
+            kill_in(owner, name)
+        return trained
+
+    def kill_in(owner, name):
+        real = getattr(owner, name)
+
+        def counted(*arguments, **options):
+            before.append(name)
+            if len(before) == moment + 1:
+                raise KeyboardInterrupt
+            return real(*arguments, **options)
+
+        patch.setattr(owner, name, counted)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(st, "train", train)
+        with pytest.raises(KeyboardInterrupt):
+            finished()
+    monkeypatch.setattr(ComposedLoss, "terms", None)  # not one step is made again
+    assert len(finished().history) == TINY.steps
+    assert [path.name for path in store.glob("[!.]*")] == [run_id_of_tiny()]
+    assert {path.name for path in (store / run_id_of_tiny()).iterdir()} == FILES
+    assert Store().holds(TINY)
 
 
 def test_a_store_that_cannot_be_written(tmp_path, monkeypatch, trainings):
@@ -224,6 +287,30 @@ def test_a_run_travels_from_store_to_store(tmp_path, trainings):
         other.load_weights("nobody")
 
 
+def test_a_run_is_exported_while_nobody_adds_rows(store, monkeypatch):
+    finished()
+    locks = []
+    read_bytes = Path.read_bytes
+
+    def read(path):
+        with pytest.raises(Timeout), Store()._lock(path.parent, timeout=0):
+            locks.append(path)
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    assert st.CHECKSUMS in Store().export_run(TINY)
+    assert not locks
+
+
+@pytest.mark.usefixtures("store")
+def test_what_arrives_is_on_the_disk_before_it_has_its_name(tmp_path, on_disk):
+    finished()
+    files = Store().export_run(TINY)
+    other = Store(tmp_path / "other")
+    other.import_run(TINY, files)
+    assert on_disk(other.folder / other.id(TINY))
+
+
 def test_damaged_files_are_not_imported(store):
     with pytest.raises(ValueError, match=r"arrived with damaged files: checksums\.json"):
         Store().import_run(TINY, {"run.json": b"{}"})
@@ -240,8 +327,36 @@ def test_odd_checksums_are_damage(content, store, trainings):
     assert len(trainings) == 2
 
 
+@pytest.mark.parametrize("text", ["3", "plain text", "null", "[]", '"text"'])
+def test_what_is_no_run_s_description_tells_nothing(text, tmp_path):
+    weights = tmp_path / st.WEIGHTS
+    save_file({"bias": torch.zeros(1)}, weights, {"run": text})
+    assert st.description_of(weights) == {}
+    save_file({"bias": torch.zeros(1)}, weights)
+    for record in (text, f'{{"run": {text}}}', "{}"):
+        (tmp_path / st.RECORD).write_text(record)
+        assert st.description_of(weights) == {}
+    (tmp_path / st.RECORD).write_text('{"run": {"scale": 2}}')
+    assert st.description_of(weights) == {"scale": 2}
+
+
 def run_id_of_tiny():
     return Store().id(TINY)
+
+
+def test_a_flipped_byte_is_noticed_in_every_file(store):
+    Store().results([TINY], ["builtin-valid"], progress=False)
+    paths = list((store / run_id_of_tiny()).iterdir())
+    assert {path.name for path in paths} > FILES
+    for path in paths:
+        content = path.read_bytes()
+        for place in (0, len(content) // 2, -1):
+            damaged = bytearray(content)
+            damaged[place] ^= 1
+            path.write_bytes(damaged)
+            assert not Store().holds(TINY), (path.name, place)
+        path.write_bytes(content)
+    assert Store().holds(TINY)
 
 
 @pytest.mark.usefixtures("store")
@@ -269,6 +384,36 @@ def test_weights_that_are_none_are_damage_whatever_the_checksums_say(lost, store
     assert len(trainings) == 2
 
 
+def test_a_damaged_run_is_set_aside_only_under_its_lock(store, trainings):
+    finished()
+    entry = store / run_id_of_tiny()
+    (entry / st.HISTORY).write_text("")
+    with Store()._lock(entry):  # as another process that is about to train it anew
+        assert not Store().holds(TINY)
+        with pytest.raises(Timeout):
+            Store()._result_rows(TINY, [sets.load_set("builtin-valid")], st.STANDARD)
+        assert [path.name for path in store.glob("[!.]*")] == [entry.name]
+    with pytest.warns(UserWarning, match=r"history\.csv damaged; set aside"):
+        finished()
+    assert len(trainings) == 2
+
+
+def test_a_damaged_run_gives_way_to_one_that_arrives(store):
+    finished()
+    files = Store().export_run(TINY)
+    (store / run_id_of_tiny() / st.WEIGHTS).unlink()
+    with pytest.warns(UserWarning, match=r"model\.safetensors damaged; set aside"):
+        Store().import_run(TINY, files)
+    assert Store().holds(TINY)
+
+
+def test_a_lock_that_cannot_be_written_is_reported(store, trainings):
+    (store / ".locks" / run_id_of_tiny()).mkdir(parents=True)  # a folder in place of the file
+    with pytest.raises(ValueError, match=r"can't write to the store .*runs"):
+        finished()
+    assert not trainings
+
+
 @pytest.mark.usefixtures("store")
 def test_stray_files_are_not_published(store, trainings, recwarn):
     unfinished = store / f"{run_id_of_tiny()}.unfinished"
@@ -276,8 +421,7 @@ def test_stray_files_are_not_published(store, trainings, recwarn):
     (unfinished / st.WEIGHTS).mkdir()
     (unfinished / "stray").write_text("?")
     finished()
-    names = {path.name for path in (store / run_id_of_tiny()).iterdir()}
-    assert names == {st.RECORD, st.WEIGHTS, st.HISTORY, st.STEP_LENGTHS, st.CHECKSUMS}
+    assert {path.name for path in (store / run_id_of_tiny()).iterdir()} == FILES
     assert any("checkpoint.pt is damaged" in str(warning.message) for warning in recwarn)
 
 
@@ -303,6 +447,19 @@ def test_seconds_of_interrupted_trainings_add_up(store, interrupt_at):
     os.utime(unfinished / "checkpoint.pt", (written, written))  # no later than the record
     finished()
     assert 1000 < Store().origins([TINY])["seconds"].item() < 1100
+
+
+def test_seconds_outlast_a_kill_before_the_checksums(tmp_path):
+    (tmp_path / st.RECORD).write_text('{"trained": {"seconds": 7.5}}')
+    assert st._seconds_so_far(tmp_path / st.CHECKPOINT) == 7.5
+
+
+def test_leftovers_are_removed_before_checksums_are_written(tmp_path):
+    (tmp_path / st.RECORD).write_text("{}")
+    (tmp_path / ".file").write_text("")
+    (tmp_path / ".folder" / "inside").mkdir(parents=True)
+    st._write_checksums(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {st.RECORD, st.CHECKSUMS}
 
 
 @pytest.mark.usefixtures("store")

@@ -135,6 +135,6 @@ def _shuffled(seed: int, number: int, begin: int, count: int) -> Tensor:
     """
     orders = []
     for epoch in range(begin // number, (begin + count - 1) // number + 1):
-        generator = torch.Generator().manual_seed(100_003 * seed + epoch)
+        generator = torch.Generator().manual_seed((100_003 * seed + epoch) % 2**64)
         orders.append(torch.randperm(number, generator=generator))
     return torch.cat(orders)[begin % number :][:count]

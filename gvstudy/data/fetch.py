@@ -28,7 +28,7 @@ from gvstudy.data.sets import (
     set_folder,
     set_pictures,
 )
-from gvstudy.paths import downloads_folder, package_data
+from gvstudy.paths import downloads_folder, package_data, replacing
 
 # The status of a picture, compared with the fingerprints.
 SAME, RENAMED, OTHER, MISSING, EXTRA = "same", "renamed", "other pixels", "missing", "extra"
@@ -152,7 +152,7 @@ def _unpack(archive: Path, entry: Mapping[str, Any], target: Path) -> None:
                 found.add(path.name)
                 if len(found) > count:
                     raise ValueError(f"{archive.name} holds more than {count} pictures in {inside}")
-                with (folder / path.name).open("wb") as file:
+                with replacing(folder / path.name) as part, part.open("wb") as file:
                     shutil.copyfileobj(content, file)
         if len(found) != count:
             raise ValueError(

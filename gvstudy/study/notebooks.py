@@ -23,9 +23,13 @@ from tqdm.auto import tqdm
 
 from gvstudy.config import Run
 from gvstudy.data.sets import FOLDER, load_set
+from gvstudy.losses import PIXEL_LOSSES
 from gvstudy.paths import checksum, project_folder, replacing
+from gvstudy.study.grids import GRID_SIZES
+from gvstudy.study.reference import known_results
 from gvstudy.validation import check_choice
 
+LONGEST_NAME = 200  # characters of a folder's name, before a hash
 FIGURES = "figures_folder"  # the parameter that holds the folder for a notebook's figures
 
 _FORMULA = re.compile(r"\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+)\$", re.DOTALL)
@@ -49,6 +53,7 @@ _ALLOWED: dict[str, tuple[type, ...]] = {  # exact types, as True would pass for
     "str": (str,),
     "bool": (bool,),
 }
+_LIKE_FIELDS = {"crops_scale": "scale", "test_set": "valid_set"}  # and the field with its rules
 
 
 class NotebookError(RuntimeError):
@@ -69,10 +74,20 @@ def profiles() -> list[str]:
 
 
 def read_profile(name: str) -> dict[str, Any]:
-    """Return a profile's parameters. Raises ValueError for an unknown profile."""
+    """Return a profile's parameters.
+
+    Raises ValueError for an unknown profile, and for a file that holds no parameters.
+    """
     check_choice("profile", name, profiles())
     path = notebooks_folder() / "params" / f"{name}.yaml"
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: not a file of YAML: {reason}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: no parameters; expected lines such as steps: 500")
+    return found
 
 
 def select(only: list[str]) -> list[Path]:
@@ -108,20 +123,52 @@ def read_changes(changes: Iterable[str], notebooks: list[Path]) -> dict[str, Any
     return found
 
 
-def check_parameters(given: Mapping[str, Any], notebooks: list[Path]) -> None:
-    """Raise ValueError for a parameter that no notebook has, of the wrong type or not allowed."""
+def check_parameters(
+    given: Mapping[str, Any], notebooks: list[Path], chosen: list[Path] | None = None
+) -> None:
+    """Raise ValueError for a parameter that no notebook has, of the wrong type or not allowed.
+
+    What is allowed depends on the notebook: values are checked for the `chosen` ones, by default
+    for all.
+    """
     known = _all_parameters(notebooks)
     for name, value in given.items():
         check_choice("parameter", name, sorted(known))
         if type(value) not in _ALLOWED[known[name]]:
             raise ValueError(f"parameter {name} is {value!r}; it must be of type {known[name]}")
-    Run(**{field.name: given[field.name] for field in fields(Run) if field.name in given})
+    for notebook in notebooks if chosen is None else chosen:
+        _check_values(_own(given, _parameters(notebook)))
+
+
+def _check_values(given: Mapping[str, Any]) -> None:
+    """Raise ValueError for values that one of a notebook's trainings or tables would refuse."""
+    run = {field.name: given[field.name] for field in fields(Run) if field.name in given}
+    Run(**run)
+    for name, field in _LIKE_FIELDS.items():
+        if name in given:
+            try:
+                Run(**run | {field: given[name]})
+            except ValueError as error:
+                raise ValueError(f"parameter {name}: {error}") from error
+    allowed = {"base_loss": PIXEL_LOSSES, "results": known_results(), "rerun": ("", *GRID_SIZES)}
+    for name in allowed.keys() & given.keys():
+        check_choice(name, given[name], allowed[name])
+
+
+def _own(given: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
+    """Return those of the parameters that a notebook with these names has."""
+    return {name: value for name, value in given.items() if name in known}
 
 
 def _parameters(notebook: Path) -> dict[str, str]:
     """Return the name of each parameter of a notebook and the name of its type."""
-    inspected = papermill.inspect_notebook(str(notebook))
+    inspected = papermill.inspect_notebook(_literally(notebook))
     return {name: parameter["inferred_type_name"] for name, parameter in inspected.items()}
+
+
+def _literally(path: Path) -> str:
+    """Write a path for papermill, which would fill in what curly brackets name."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _all_parameters(notebooks: list[Path]) -> dict[str, str]:
@@ -134,9 +181,16 @@ def _all_parameters(notebooks: list[Path]) -> dict[str, str]:
 
 
 def folder_name(profile: str, changes: Mapping[str, Any]) -> str:
-    """Return a folder's name: `quick`, or `quick,scale=3` where parameters are changed."""
+    """Return a folder's name: `quick`, or `quick,scale=3` where parameters are changed.
+
+    What a file system may refuse becomes "_", and a hash keeps such names apart.
+    """
     parts = [profile, *(f"{name}={value}" for name, value in sorted(changes.items()))]
-    return re.sub(r"[^\w=,.+-]", "_", ",".join(parts))
+    text = ",".join(parts)
+    name = re.sub(r"[^\w=,.+-]", "_", text, flags=re.ASCII)[:LONGEST_NAME]
+    if name == text:
+        return name
+    return f"{name}-{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
 
 def run_notebooks(
@@ -149,14 +203,18 @@ def run_notebooks(
     write into one folder take turns at a notebook.
 
     Raises NotebookError with the cell's own error when a notebook stops; what it did so far stays
-    in NAME.failed.ipynb.
+    in NAME.failed.ipynb. Raises ValueError for results among the notebooks, which they would
+    replace.
     """
+    for folder in {notebook.parent.resolve() for notebook in notebooks}:
+        if results.resolve().is_relative_to(folder):
+            raise ValueError(f"{results} is in the folder of the notebooks; choose one elsewhere")
     pages = []
     with tqdm(notebooks, desc="notebooks", unit="notebook") as bar:
         for notebook in bar:
             bar.set_postfix_str(notebook.stem)
             known = _parameters(notebook)
-            own = {name: value for name, value in parameters.items() if name in known}
+            own = _own(parameters, known)
             if FIGURES in known:
                 own[FIGURES] = str(figures.resolve())
             page = results / f"{notebook.stem}.html"
@@ -178,13 +236,15 @@ def _turn(page: Path) -> FileLock:
 
 def _run_one(notebook: Path, parameters: dict[str, Any], page: Path, fingerprint: str) -> None:
     """Run one notebook; write its copy, then its page."""
+    if "test_set" in parameters:  # one that is missing is found now, not after the trainings
+        load_set(parameters["test_set"])
     copy, failed = page.with_suffix(".ipynb"), page.with_suffix(".failed.ipynb")
     page.parent.mkdir(parents=True, exist_ok=True)
     page.unlink(missing_ok=True)
     try:
         executed = papermill.execute_notebook(
-            str(notebook),
-            str(failed),
+            _literally(notebook),
+            _literally(failed),
             parameters,
             kernel_name="python3",
             progress_bar={"desc": notebook.stem, "leave": False},

@@ -4,7 +4,8 @@ The reference results are those that come with the project, in `data/reference/`
 """
 
 import gzip
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
@@ -18,13 +19,14 @@ from gvstudy.models import build_model
 from gvstudy.paths import package_data, replacing
 from gvstudy.perceptual import PERCEPTUAL_METRICS
 from gvstudy.study.grids import GRID_SIZES, keeps_weights, runs_of, test_sets
-from gvstudy.study.store import Store
+from gvstudy.study.store import RUN, Store
 from gvstudy.validation import check_choice
 
 RUNS, ROWS, PERCEPTUAL = "runs.csv", "rows.csv.gz", "perceptual.csv.gz"
 FRESH = "fresh:"  # begins the name of results that are computed here
 _KEYS = ["run", "set", "image"]
 _TEXT = {"run": str, "image": str, "revision": str}  # which may look like numbers, such as 0726132
+_ODD = "surrogateescape"  # keeps names that aren't UTF-8
 
 
 def save(
@@ -41,8 +43,8 @@ def save(
     Args:
         folder: receives `runs.csv` (a row a run: its id, description, origin and grids),
             `rows.csv.gz` (a row an image: the metrics), `perceptual.csv.gz` likewise, and
-            `ID.safetensors` in half precision for each run that `keeps_weights` names, unless it
-            diverged.
+            `ID.safetensors` in half precision, with the description of its run, for each run that
+            `keeps_weights` names, unless it diverged.
         store: where the runs are finished.
         runs: the runs, each with the names of its grids, as `runs_of` gives them.
         rows: the results of these runs, as `Store.results` gives them.
@@ -56,15 +58,23 @@ def save(
         old = _read_runs(folder / RUNS)
         table = pd.concat([old[~old["run"].isin(table["run"])], table])
     with replacing(folder / RUNS) as temporary:
-        table.sort_values("run").to_csv(temporary, index=False)
+        table.sort_values("run").to_csv(temporary, index=False, errors=_ODD)
     _write_rows(folder / ROWS, rows[[*_KEYS, *METRICS]], add)
     if perceptual is not None:
         _write_rows(folder / PERCEPTUAL, perceptual[[*_KEYS, *PERCEPTUAL_METRICS]], add)
     diverged = set(rows.loc[rows["psnr_y"].isna(), "run"])
-    for run_id in {store.id(run) for run in runs if keeps_weights(run)} - diverged:
-        weights = {name: value.half() for name, value in store.load_weights(run_id).items()}
-        with replacing(folder / f"{run_id}.safetensors") as temporary:
-            safetensors.torch.save_file(weights, temporary)
+    for run_id, run in {store.id(run): run for run in runs if keeps_weights(run)}.items():
+        if run_id not in diverged:
+            weights = {name: value.half() for name, value in store.load_weights(run_id).items()}
+            packed = safetensors.torch.save(weights, {RUN: json.dumps(run.description())})
+            with replacing(folder / f"{run_id}.safetensors") as temporary:
+                temporary.write_bytes(packed)
+
+
+def file_names(store: Store, runs: Iterable[Run], *, perceptual: bool) -> list[str]:
+    """The names of the files that `save` writes for these runs, if none of them diverges."""
+    weights = [f"{store.id(run)}.safetensors" for run in runs if keeps_weights(run)]
+    return [RUNS, ROWS, *([PERCEPTUAL] if perceptual else []), *weights]
 
 
 def load(
@@ -82,9 +92,8 @@ def load(
 
     Raises ValueError for an unknown name, grid or set, and for results without perceptual metrics.
     """
+    check_choice("results", name, known_results())
     reference = package_data("reference")
-    saved = sorted(entry.name for entry in reference.iterdir() if (entry / RUNS).is_file())
-    check_choice("results", name, [*saved, *(f"{FRESH}{size}" for size in GRID_SIZES)])
     if name.startswith(FRESH):
         return _compute(name.removeprefix(FRESH), grids, sets, perceptual)
     file = PERCEPTUAL if perceptual else ROWS
@@ -106,6 +115,13 @@ def load(
             )
         runs = runs[~of_run.map(set(grids).isdisjoint)]
     return rows.merge(runs, on="run", validate="many_to_one")
+
+
+def known_results() -> list[str]:
+    """The names that `load` knows."""
+    folders = package_data("reference").iterdir()
+    saved = sorted(folder.name for folder in folders if (folder / RUNS).is_file())
+    return [*saved, *(f"{FRESH}{size}" for size in GRID_SIZES)]
 
 
 def load_model(name: str, run: pd.Series) -> nn.Module:
@@ -145,12 +161,12 @@ def describe_results(results: pd.DataFrame) -> str:
 
 def _read_runs(file: Traversable) -> pd.DataFrame:
     with file.open("rb") as opened:
-        return pd.read_csv(opened, dtype=_TEXT)
+        return pd.read_csv(opened, dtype=_TEXT, encoding_errors=_ODD)
 
 
 def _read_rows(file: Traversable) -> pd.DataFrame:
     with file.open("rb") as opened:
-        return pd.read_csv(opened, compression="gzip", dtype=_TEXT)
+        return pd.read_csv(opened, compression="gzip", dtype=_TEXT, encoding_errors=_ODD)
 
 
 def _write_rows(path: Path, rows: pd.DataFrame, add: bool) -> None:
@@ -158,7 +174,7 @@ def _write_rows(path: Path, rows: pd.DataFrame, add: bool) -> None:
     if add and path.is_file():
         old = _read_rows(path)
         rows = pd.concat([old[~old["run"].isin(rows["run"])], rows])
-    measured = rows.sort_values(_KEYS).to_csv(index=False).encode()
+    measured = rows.sort_values(_KEYS).to_csv(index=False).encode(errors=_ODD)
     with replacing(path) as temporary:
         temporary.write_bytes(gzip.compress(measured, mtime=0))  # equal rows make equal files
 

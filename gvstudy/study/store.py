@@ -7,9 +7,11 @@ under another name and then renamed. Each of its files has a checksum.
 import hashlib
 import io
 import json
+import re
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,7 +39,8 @@ PERCEPTUAL_VERSION = 1  # the same of the perceptual metrics
 POLL = 2.0  # seconds between two looks at runs that other processes are working on
 CHECKSUMS = "checksums.json"  # SHA-256 of a run's other files, written last
 RECORD, WEIGHTS, HISTORY = "run.json", "model.safetensors", "history.csv"
-STEP_LENGTHS = "lengths.csv"
+STEP_LENGTHS, CHECKPOINT = "lengths.csv", "checkpoint.pt"
+LONGEST_NAME = 80  # characters of a set's name in the name of a file
 RUN = "run"  # the key of a run's description, in its record and in the weights' metadata
 
 
@@ -89,7 +92,7 @@ class Store:
         return run_id(run, load_set(run.train_set).digest)
 
     def holds(self, run: Run) -> bool:
-        """Whether the run is finished and undamaged; a damaged one is set aside with a warning."""
+        """Whether the run is finished and undamaged."""
         return _is_whole(self._entry(run))
 
     def train_or_load(self, run: Run, *, progress: bool = True) -> Trained:
@@ -113,7 +116,7 @@ class Store:
         entry = self._entry(run)
         if not (entry / STEP_LENGTHS).is_file():
             with self._lock(entry):
-                if not (entry / STEP_LENGTHS).is_file():
+                if entry.exists() and not (entry / STEP_LENGTHS).is_file():
                     _set_aside(entry, "has no lengths")
             self.train_or_load(run, progress=progress)
         return pd.read_csv(entry / STEP_LENGTHS)
@@ -177,19 +180,22 @@ class Store:
 
     def export_run(self, run: Run) -> dict[str, bytes]:
         """The files of a finished run, for `import_run` on another machine."""
-        return {path.name: path.read_bytes() for path in self._entry(run).iterdir()}
+        entry = self._entry(run)
+        with self._lock(entry):  # nobody adds rows meanwhile
+            return {path.name: path.read_bytes() for path in entry.iterdir()}
 
     def import_run(self, run: Run, files: Mapping[str, bytes]) -> None:
         """Keep a run that `export_run` gave. Raises ValueError if it isn't whole."""
         entry = self._entry(run)
         with self._lock(entry):
-            if _is_whole(entry):
+            if _is_settled(entry):
                 return
             arrived = entry.with_suffix(".arrived")
             remove(arrived)
             arrived.mkdir(parents=True)
             for name, content in files.items():
-                (arrived / name).write_bytes(content)
+                with replacing(arrived / name) as temporary:
+                    temporary.write_bytes(content)
             if damaged := _damaged_files(arrived):
                 raise ValueError(
                     f"run {entry.name} arrived with damaged files: {', '.join(damaged)}"
@@ -199,33 +205,41 @@ class Store:
     def _entry(self, run: Run) -> Path:
         return self.folder / self.id(run)
 
-    def _lock(self, entry: Path, timeout: float = -1) -> FileLock:
-        """The right to write a run's folder; it ends with the process.
+    @contextmanager
+    def _lock(self, entry: Path, timeout: float = -1) -> Iterator[None]:
+        """Hold the right to write a run's folder, or to move it; it ends with the process.
 
         `timeout` is in seconds: -1 waits for ever, 0 raises filelock.Timeout at once.
         """
         path = self.folder / ".locks" / entry.name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return FileLock(path, timeout=timeout)
-        except OSError as error:
-            raise self._unwritable(error) from error
+        with ExitStack() as held:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                held.enter_context(FileLock(path, timeout=timeout))
+            except Timeout:  # an OSError as well
+                raise
+            except OSError as error:
+                raise self._unwritable(error) from error
+            yield
 
     def _unwritable(self, error: OSError) -> ValueError:
         return ValueError(f"can't write to the store {self.folder}: {error.strerror}")
 
     def _train(self, run: Run, entry: Path, progress: bool) -> None:
         """Train the run into the store unless it is there; the caller holds the lock."""
-        if _is_whole(entry):
+        if _is_settled(entry):
             return
         unfinished = entry.with_suffix(".unfinished")
-        checkpoint = unfinished / "checkpoint.pt"
+        checkpoint = unfinished / CHECKPOINT
+        if _is_whole(unfinished):  # the process before was killed just before the end
+            _publish(unfinished, entry)
+            return
         record: dict[str, Any] = {"run": run.description(), "seconds": _seconds_so_far(checkpoint)}
         try:
             if unfinished.is_file():
                 unfinished.unlink()
             unfinished.mkdir(parents=True, exist_ok=True)
-            _keep_only(unfinished, [checkpoint.name])
+            _keep_only(unfinished, [CHECKPOINT])
             (unfinished / RECORD).write_text(json.dumps(record, indent=2))
         except OSError as error:
             raise self._unwritable(error) from error
@@ -253,9 +267,9 @@ class Store:
         record["trained"] = provenance(time.monotonic() - started)
         with replacing(unfinished / RECORD) as temporary:
             temporary.write_text(json.dumps(record, indent=2))
-        _keep_only(unfinished, [RECORD, WEIGHTS, HISTORY, STEP_LENGTHS])
+        _keep_only(unfinished, [RECORD, WEIGHTS, HISTORY, STEP_LENGTHS, CHECKPOINT])
         _write_checksums(unfinished)
-        unfinished.rename(entry)
+        _publish(unfinished, entry)
 
     def _result_rows(
         self, run: Run, tests: Sequence[ImageSet], measurement: Measurement
@@ -270,10 +284,12 @@ class Store:
                     if files[test.name] not in _checksums(entry):
                         with replacing(entry / files[test.name]) as temporary:
                             text = _measure_run(run, entry, test, measurement)
-                            temporary.write_text(text, encoding="utf-8")
+                            temporary.write_text(text, "utf-8", "surrogateescape")
                         _write_checksums(entry)
         frames = [
-            pd.read_csv(entry / files[test.name]).assign(set=test.name, image=list(test.pictures))
+            pd.read_csv(entry / files[test.name], encoding_errors="surrogateescape").assign(
+                set=test.name, image=list(test.pictures)
+            )
             for test in tests  # a file has the pictures' order, and may have their former names
         ]
         described = {"run": entry.name} | run.description()
@@ -289,15 +305,18 @@ def _record(entry: Path) -> dict[str, Any]:
 def description_of(weights: Path) -> dict[str, Any]:
     """The description of the run that a file of weights is from; empty where nothing tells.
 
-    It is in the file's metadata, and in the `run.json` beside a store's file.
+    It is in the file's metadata, or in the `run.json` beside a store's file. What other programs
+    keep there doesn't count.
     """
     with safe_open(weights, "pt") as file:
         metadata = file.metadata() or {}
-    if RUN in metadata:
-        return json.loads(metadata[RUN])
-    if weights.name == WEIGHTS and (weights.parent / RECORD).is_file():
-        return _record(weights.parent)[RUN]
-    return {}
+    described = None
+    with suppress(ValueError, TypeError, KeyError):  # no JSON, no table, no such key
+        if RUN in metadata:
+            described = json.loads(metadata[RUN])
+        elif weights.name == WEIGHTS and (weights.parent / RECORD).is_file():
+            described = _record(weights.parent)[RUN]
+    return described if isinstance(described, dict) else {}
 
 
 def _describe_steps(entry: Path) -> dict[str, float]:
@@ -337,23 +356,29 @@ def _measure_run(run: Run, entry: Path, test: ImageSet, measurement: Measurement
 
 
 def _rows_file(test: ImageSet, measurement: Measurement) -> str:
-    """The name of the file that holds a run's rows on a set, with a hash of the set's pixels."""
+    """The name of the file that holds a run's rows on a set, with a hash of the set's pixels.
+
+    What a file system may refuse in the set's name becomes "_"; the hash keeps such sets apart.
+    """
     pixels = hashlib.sha256(f"{measurement.version} {test.digest}".encode()).hexdigest()
-    return f"{measurement.prefix}{test.name.replace('/', '_')}-{pixels[:8]}.csv"
+    name = re.sub(r"[^\w-]", "_", test.name, flags=re.ASCII)[-LONGEST_NAME:]
+    return f"{measurement.prefix}{name}-{pixels[:8]}.csv"
 
 
 def _is_whole(entry: Path) -> bool:
-    """Whether a run's folder is there, and each of its files is what was written.
+    """Whether a run's folder is there, and each of its files is what was written."""
+    return not _damaged_files(entry)
+
+
+def _is_settled(entry: Path) -> bool:
+    """The same for the holder of the run's lock, who may move folders.
 
     A damaged one is set aside as NAME.damaged, with a warning, so that it is computed again.
     """
-    if not entry.exists():
-        return False
     damaged = _damaged_files(entry)
-    if not damaged:
-        return True
-    _set_aside(entry, f"{', '.join(damaged)} damaged")
-    return False
+    if damaged and entry.exists():
+        _set_aside(entry, f"{', '.join(damaged)} damaged")
+    return not damaged
 
 
 def _set_aside(entry: Path, reason: str) -> None:
@@ -384,12 +409,16 @@ def _damaged_files(folder: Path) -> list[str]:
 def _seconds_so_far(checkpoint: Path) -> float:
     """What the interrupted trainings of a run took, from each one's start to its last checkpoint.
 
-    `RECORD` is written when a training starts, and holds the seconds of those before it.
+    `RECORD` is written when a training starts, and holds the seconds of those before it. At the end
+    it is written again, with the seconds of all.
     """
     record = checkpoint.with_name(RECORD)
     try:
+        told = json.loads(record.read_text())
+        if "trained" in told:
+            return float(told["trained"]["seconds"])
         latest = checkpoint.stat().st_mtime - record.stat().st_mtime
-        return float(json.loads(record.read_text())["seconds"]) + max(0.0, latest)
+        return float(told["seconds"]) + max(0.0, latest)
     except (OSError, ValueError, TypeError, KeyError):
         return 0.0
 
@@ -400,13 +429,20 @@ def _keep_only(folder: Path, names: Sequence[str]) -> None:
             remove(path)
 
 
+def _publish(unfinished: Path, entry: Path) -> None:
+    """Give a run its name once its checksums are there; its checkpoint isn't needed any more."""
+    _keep_only(unfinished, [CHECKSUMS, *_checksums(unfinished)])
+    unfinished.rename(entry)
+
+
 def _checksums(folder: Path) -> dict[str, str]:
     return json.loads((folder / CHECKSUMS).read_text())
 
 
 def _write_checksums(folder: Path) -> None:
+    """Write the checksums of a run's files, without its checkpoint."""
     for leftover in folder.glob(".*"):  # of a process that was killed while it wrote
-        leftover.unlink()
-    paths = sorted(path for path in folder.iterdir() if path.name != CHECKSUMS)
+        remove(leftover)
+    paths = sorted(p for p in folder.iterdir() if p.name not in (CHECKSUMS, CHECKPOINT))
     with replacing(folder / CHECKSUMS) as temporary:
         temporary.write_text(json.dumps({p.name: checksum(p) for p in paths}, indent=2))
