@@ -158,21 +158,29 @@ def check_set(name: str) -> None:
 @model_options
 @click.option("--data", "name", default="builtin-test", show_default=True,
               help="A set's name, or folder:PATH.")  # fmt: skip
+@click.option("--downsample", type=click.Choice(KERNELS),
+              help="How LR is made; without it, as where the weights were trained, or bicubic."
+)  # fmt: skip
 @click.option("--csv", type=click.Path(dir_okay=False, path_type=Path),
               help="Write the rows to this file.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
-def evaluate_command(name: str, csv: Path | None, overwrite: bool, **model: Any) -> None:
-    """Measure a model on a data set: one row per image; LR is made by bicubic."""
+def evaluate_command(
+    name: str, downsample: str | None, csv: Path | None, overwrite: bool, **model: Any
+) -> None:
+    """Measure a model on a data set: one row per image."""
     if csv is not None:
         _check_writable(csv, overwrite)
-    rows = evaluate(_load_model(**model), load_images(name), int(model["scale"]), progress=True)
+    loaded, pictures, scale = _load_model(**model), load_images(name), int(model["scale"])
+    trained = description_of(model["weights"]) if model["weights"] else {}
+    kernel = downsample or trained.get("downsample", "bicubic")
+    rows = evaluate(loaded, pictures, scale, downsample=kernel, progress=True)
     rows["image"] = rows["image"].map(click.format_filename)  # a name needn't be UTF-8
     if csv is not None:  # first, as the terminal may lack a letter of a name
         with replacing(csv) as temporary:
             rows.to_csv(temporary, index=False)
     click.echo(rows.round(4).to_string(index=False))
     means = [_mean(rows[metric]) for metric in rows.columns.drop(["image", "scale"])]
-    click.echo(f"mean of {len(rows)}: {', '.join(means)}")
+    click.echo(f"LR by {kernel}; mean of {len(rows)}: {', '.join(means)}")
 
 
 @main.command()
@@ -258,8 +266,8 @@ def study(
               help="A set to measure on; may be repeated.  [built-in pictures for the sizes "
                    "smoke and quick, else Set5, Set14, ...]")  # fmt: skip
 @click.option("--workers", type=click.IntRange(min=1), metavar="N",
-              help="Share the runs among N processes of this machine.")  # fmt: skip
-@click.option("--scheduler", metavar="ADDRESS", help="Send the runs to this Dask scheduler.")
+              help="Share the trainings among N processes of this machine.")  # fmt: skip
+@click.option("--scheduler", metavar="ADDRESS", help="Send the trainings to this Dask scheduler.")
 @click.option("--out", type=Folder(file_okay=False, path_type=Path),
               help="The folder for the results: runs.csv, rows.csv.gz and the weights "
                    "that figures show.")  # fmt: skip

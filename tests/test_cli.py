@@ -127,6 +127,19 @@ def test_shipped_weights_are_refused_for_another_scale(folder, tmp_path):
     assert gvstudy(*command).exit_code == 0
 
 
+def test_lr_is_made_as_where_the_weights_were_trained(folder, store):
+    weights = trained(store, downsample="bilinear")
+    command = ["evaluate", "--model", "espcn", "--weights", weights, "--data", f"folder:{folder}"]
+    by_default, asked, other = (
+        re.search("LR by .*", gvstudy(*command, *option).output).group()
+        for option in ([], ["--downsample", "bilinear"], ["--downsample", "bicubic"])
+    )
+    assert by_default.startswith("LR by bilinear; mean of 2")
+    assert by_default == asked
+    assert other.startswith("LR by bicubic; mean of 2")
+    assert by_default.partition(";")[2] != other.partition(";")[2]
+
+
 def test_weights_that_are_not_finite_are_refused(store, folder, tmp_path):
     weights = load_file(trained(store))
     next(iter(weights.values())).view(-1)[0] = float("nan")

@@ -227,6 +227,14 @@ def test_an_archive_without_the_complete_set(tiny, tmp_path):
     fails(tmp_path, "holds 1 pictures in top/Tiny/HR, expected 3")
 
 
+def test_an_incomplete_set_is_not_taken_for_the_set(tiny):
+    tiny(packed("zip", GOOD))
+    folder = fetch("Tiny")
+    (folder / "1.png").unlink()
+    with pytest.raises(ValueError, match=r"Tiny in .* is incomplete: 2 pictures, expected 3"):
+        fetch("Tiny")
+
+
 def test_an_archive_with_more_pictures_than_the_set(tiny, tmp_path):
     tiny(packed("zip", GOOD | {"top/Tiny/HR/3.png": png(3)}))
     fails(tmp_path, "holds more than 3 pictures in top/Tiny/HR")

@@ -64,6 +64,18 @@ def test_names_that_are_not_utf8_are_kept(add, saved, measured, tmp_path):
         assert set(rows[column]) == set(odd[column])
 
 
+def test_added_results_keep_grids_and_sets(saved, measured, tmp_path):
+    store, _ = measured
+    folder = tmp_path / "reference" / "tiny"
+    run = next(iter(PAIR))
+    other = saved[saved["run"] == store.id(run)].assign(set="other")
+    reference.save(folder, store, {run: "alone"}, other, add=True)
+    rows = reference.load("tiny", ["alone"])
+    assert set(rows["set"]) == {*saved["set"], "other"}
+    assert set(rows["grids"]) == {"tiny pair alone"}
+    assert len(reference.load("tiny")) == len(saved) + len(other)
+
+
 @pytest.mark.usefixtures("saved")
 def test_only_the_runs_of_the_grids_that_are_named():
     assert set(reference.load("tiny", ["pair"])["loss"]) == {"l2", "l2+gv"}

@@ -21,6 +21,7 @@ from gvstudy.data.sets import (
     SUFFIXES,
     archives,
     check_set,
+    complete_set,
     digest,
     is_there,
     load_images,
@@ -48,6 +49,7 @@ def fetch(name: str) -> Path:
     if "folders" not in entry:
         raise ValueError(f"{name} needs no download")
     if is_there(name):
+        complete_set(name)
         return set_folder(entry["folders"][0])
     if source := entry.get("part_of") or entry.get("centre_of"):
         return fetch(source)

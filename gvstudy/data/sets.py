@@ -60,7 +60,7 @@ def load_images(name: str) -> dict[str, Tensor]:
     """Read the pictures of a data set: uint8 (C, H, W), C = 1 or 3, sorted by file name.
 
     Each call decodes the files anew, so the result is the caller's to change. Several folders of
-    one set follow each other.
+    one set are read in the registry's order.
 
     `name` is one that `gvstudy data list` shows, or `folder:PATH`. A relative PATH, and a relative
     `GVSTUDY_DATA`, are looked for in the current folder, then in the project's. A missing set of
@@ -172,11 +172,11 @@ def _source(name: str) -> tuple[dict[str, Path], int | None]:
         return pictures_in(_find_folder(Path(name.removeprefix(FOLDER)))), None
     entry = registry()[name]
     if "centre_of" in entry and not is_there(name) and is_there(entry["centre_of"]):
-        return _complete_set(entry["centre_of"]), entry["centre"]
-    return _complete_set(name), None
+        return complete_set(entry["centre_of"]), entry["centre"]
+    return complete_set(name), None
 
 
-def _complete_set(name: str) -> dict[str, Path]:
+def complete_set(name: str) -> dict[str, Path]:
     """The files of a registered set. Raises ValueError if there are more or fewer than expected."""
     found, entry = set_pictures(name), registry()[name]
     expected = entry.get("count", len(found))

@@ -1,4 +1,4 @@
-"""What a weight costs and brings, as curves fitted to trials, and the weights that they choose.
+"""PSNR lost and variance gained by weight: curves fitted to trials, and what they choose.
 
 The rule is that of experiment 10 in `data/reference/PLAN.md`, whose runs are still to come.
 """

@@ -49,13 +49,16 @@ def save(
         runs: the runs, each with the names of its grids, as `runs_of` gives them.
         rows: the results of these runs, as `Store.results` gives them.
         perceptual: their perceptual results, if they were measured.
-        add: keep the other runs that the folder holds, so that results can be computed in parts.
+        add: keep what the folder holds already, so that results can be computed in parts.
     """
     described = rows.drop(columns=["set", "image", *METRICS]).drop_duplicates("run")
     origins = _origins(store, runs)
     table = described.merge(origins, on="run", validate="one_to_one")
     if add and (folder / RUNS).is_file():
         old = _read_runs(folder / RUNS)
+        known = old.set_index("run")["grids"].reindex(table["run"], fill_value="")
+        names = zip(known, table["grids"], strict=True)
+        table["grids"] = [" ".join(dict.fromkeys(f"{a} {b}".split())) for a, b in names]
         table = pd.concat([old[~old["run"].isin(table["run"])], table])
     with replacing(folder / RUNS) as temporary:
         table.sort_values("run").to_csv(temporary, index=False, errors=_ODD)
@@ -170,10 +173,9 @@ def _read_rows(file: Traversable) -> pd.DataFrame:
 
 
 def _write_rows(path: Path, rows: pd.DataFrame, add: bool) -> None:
-    """Write rows; with `add`, those of other runs stay."""
+    """Write rows; with `add`, those of other runs and other sets stay."""
     if add and path.is_file():
-        old = _read_rows(path)
-        rows = pd.concat([old[~old["run"].isin(rows["run"])], rows])
+        rows = pd.concat([_read_rows(path), rows]).drop_duplicates(_KEYS, keep="last")
     measured = rows.sort_values(_KEYS).to_csv(index=False).encode(errors=_ODD)
     with replacing(path) as temporary:
         temporary.write_bytes(gzip.compress(measured, mtime=0))  # equal rows make equal files

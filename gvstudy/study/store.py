@@ -36,7 +36,7 @@ from gvstudy.training import DivergedError, initial_model, train
 TRAINING_VERSION = 3  # raise it when a change of the code changes what a run ends in
 EVALUATION_VERSION = 1  # raise it when a change of the code changes what is measured
 PERCEPTUAL_VERSION = 1  # the same of the perceptual metrics
-POLL = 2.0  # seconds between two looks at runs that other processes are working on
+POLL = 2.0  # seconds between checks of runs that other processes hold
 CHECKSUMS = "checksums.json"  # SHA-256 of a run's other files, written last
 RECORD, WEIGHTS, HISTORY = "run.json", "model.safetensors", "history.csv"
 STEP_LENGTHS, CHECKPOINT = "lengths.csv", "checkpoint.pt"
@@ -209,7 +209,7 @@ class Store:
     def _lock(self, entry: Path, timeout: float = -1) -> Iterator[None]:
         """Hold the right to write a run's folder, or to move it; it ends with the process.
 
-        `timeout` is in seconds: -1 waits for ever, 0 raises filelock.Timeout at once.
+        `timeout` is in seconds: -1 waits indefinitely, 0 raises filelock.Timeout at once.
         """
         path = self.folder / ".locks" / entry.name
         with ExitStack() as held:
@@ -274,7 +274,7 @@ class Store:
     def _result_rows(
         self, run: Run, tests: Sequence[ImageSet], measurement: Measurement
     ) -> pd.DataFrame:
-        """The run's rows, computed where they aren't there; Timeout if another process is at it."""
+        """The run's rows, computed if missing; raises Timeout while another process has the run."""
         entry = self._entry(run)
         files = {test.name: _rows_file(test, measurement) for test in tests}
         if not (_is_whole(entry) and _checksums(entry).keys() >= set(files.values())):
@@ -303,7 +303,7 @@ def _record(entry: Path) -> dict[str, Any]:
 
 
 def description_of(weights: Path) -> dict[str, Any]:
-    """The description of the run that a file of weights is from; empty where nothing tells.
+    """The description of the run that a file of weights is from; empty if it isn't recorded.
 
     It is in the file's metadata, or in the `run.json` beside a store's file. What other programs
     keep there doesn't count.
@@ -320,7 +320,7 @@ def description_of(weights: Path) -> dict[str, Any]:
 
 
 def _describe_steps(entry: Path) -> dict[str, float]:
-    """What `Store.origins` tells of a run's steps; NaN where no lengths were recorded."""
+    """The statistics of a run's steps for `Store.origins`; NaN where no lengths were recorded."""
     if not (entry / STEP_LENGTHS).is_file():
         return {"gradient_norm": float("nan"), "clipped_share": float("nan")}
     norm, clipped = pd.read_csv(entry / STEP_LENGTHS)[["gradient", "clipped"]].to_numpy().T
