@@ -236,6 +236,8 @@ def test_the_best_constants_of_experiment_11_are_those_of_its_trials():
         "lengths-checks",
         "valid-padding",
         "large-crops",
+        "fan-out-lengths",
+        "fan-out-constants",
     ],
 )
 def test_the_seeds_of_a_planned_grid_are_complete_and_on_one_type_of_machine(name):

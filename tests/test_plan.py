@@ -21,6 +21,8 @@ EXPERIMENTS = {
     "valid_padding": (3,),
     "large_crops": (3,),
     "fan_out_trials": (11,),
+    "fan_out_lengths": (11,),
+    "fan_out_constants": (11,),
 }
 
 
