@@ -3,10 +3,11 @@
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from gvstudy.study import reference, statistics
-from gvstudy.study.grids import SEEDS_NEW
+from gvstudy.study.grids import SEEDS_FAN_OUT, SEEDS_NEW
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 FINDINGS = README.partition("## What we found")[2].partition("\n## ")[0]
@@ -31,11 +32,14 @@ def test_it_is_short():
 
 @pytest.fixture(scope="module")
 def deciding():
-    """The sixteen seeds that decide, on DIV2K's crops, by the factor on the loss and the loss."""
-    found = rows("constants", "constants", set=DIV2K)
-    found = found[found["seed"].isin(SEEDS_NEW)]
+    """Sixteen seeds from the script's initial weights, by the factor on the loss and the loss."""
+    parts = [
+        rows(f"fan_out_{one}", f"fan-out-{one}", set=DIV2K) for one in ("lengths", "constants")
+    ]
+    found = pd.concat(parts)
+    found = found[found["lengths_from"].isna()]
     by = dict(iter(found.groupby([found["pixel_weight"].fillna(1), "loss"])))
-    assert all(some["seed"].nunique() == 16 for some in by.values())
+    assert all(set(some["seed"]) == set(SEEDS_FAN_OUT) for some in by.values())
     return by
 
 
@@ -46,18 +50,19 @@ def test_the_authors_recipe(deciding):
 
 
 def test_a_constant(deciding):
-    l2, gv = deciding[1, "l2"], deciding[1, "l2+gv"]
-    scaled, with_gv = deciding[300, "l2"], deciding[300, "l2+gv"]
+    l2, scaled, with_gv = deciding[1, "l2"], deciding[300, "l2"], deciding[300, "l2+gv"]
     gain = mean(scaled, l2, "psnr_y")
     assert f"gains {gain:.2f} dB and {mean(scaled, l2, 'ssim_y'):+.3f} of SSIM" in FINDINGS
-    assert 5.5 < gain / mean(gv, l2, "psnr_y") < 6.5, "six times as much"
-    small = rows("small_constants", "small-constants", set=DIV2K, pixel_weight=3)
-    assert small["seed"].nunique() == 16
-    assert f"3 times L2, not judged: {mean(small, l2, 'psnr_y'):.2f} dB." in FINDINGS
     (cost,) = statistics.compare(with_gv, scaled, "psnr_y").values()
-    assert f"costs {-cost.mean:.2f} dB with every seed" in FINDINGS
-    assert max(cost.by_seed) < 0
-    assert mean(with_gv, scaled, "ssim_y") < 0, "SSIM falls"
+    assert f"GV then costs {-cost.mean:.2f} dB." in FINDINGS
+
+
+def test_a_small_constant():
+    small = rows("small_constants", "small-constants", set=DIV2K, pixel_weight=3)
+    l2 = rows("constants", "constants", set=DIV2K, loss="l2")
+    l2 = l2[l2["pixel_weight"].isna() & l2["seed"].isin(SEEDS_NEW)]
+    assert small["seed"].nunique() == 16
+    assert f"Even 3 times L2 gains {mean(small, l2, 'psnr_y'):.2f} dB (not judged)" in FINDINGS
 
 
 def test_a_constant_with_edsr():
@@ -68,13 +73,14 @@ def test_a_constant_with_edsr():
 
 
 def test_the_step_lengths(deciding):
-    found = rows("lengths", "lengths", set=DIV2K, lengths_from="l2+gv")
-    yoked = found[found["seed"].isin(SEEDS_NEW)]
+    yoked = rows("fan_out_lengths", "fan-out-lengths", set=DIV2K, lengths_from="l2+gv")
     gain = mean(yoked, deciding[1, "l2"], "psnr_y")
     assert f"L2 with the same step lengths gains {gain:.2f} dB" in FINDINGS
     (rest,) = statistics.compare(deciding[1, "l2+gv"], yoked, "psnr_y").values()
     low, high = rest.seeds
     assert f"direction adds is undecided ({low:.2f} to {high:+.2f} dB)" in FINDINGS
+    more = mean(deciding[1, "l2+gv"], yoked, "ssim_y")
+    assert f"To SSIM it adds {more:.3f}" in FINDINGS
 
 
 def test_longer_trainings():
@@ -101,7 +107,7 @@ def test_what_gradient_variance_costs():
     found = rows("readings", "readings", set=DIV2K, loss="l2+deviation")
     tuned = rows("reduced", "headline", set=DIV2K, model="vdsr", scale=2)
     l2, gv = (tuned[tuned["loss"] == loss] for loss in ("l2", "l2+gv"))
-    for ours, said in ((gv, "under Adam by"), (found, "*standard deviations* brings")):
+    for ours, said in ((gv, "under Adam VDSR's by"), (found, "*standard deviations* brings")):
         ratio, psnr = (mean(ours, l2, metric) for metric in ("variance_ratio", "psnr_y"))
         share = f"{ratio:.2f} of HR's" if ours is gv else f"{ratio:.2f}"
         assert f"{said} {share} for {-psnr:.2f} dB" in FINDINGS
