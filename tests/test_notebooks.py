@@ -209,7 +209,6 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         **dict.fromkeys(("0.06", "0.16"), "other machines"),
     },
     "06_benchmark": {"0.29": "notebook 7"},
-    "07_when_does_gv_help": {"31.5": "between two lines of the figure"},
     "09_claims": {"0.87": "data/paper/table2.csv"},
     "A1_protocols": {"37.53": "Kim et al. (2016)"},
     "A2_gv_in_your_training": {
