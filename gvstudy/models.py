@@ -208,9 +208,7 @@ def register_model(name: str, build: Callable[..., nn.Module], *, version: str =
     MODELS[name] = Model(build, CHANNELS if "channels" in options else ("rgb",), source)
 
 
-def check_model(
-    name: str, scale: int, size: str, channels: str, upsample: str, fan: str = "fan_in"
-) -> None:
+def check_model(name: str, scale: int, size: str, channels: str, upsample: str, fan: str) -> None:
     """Raise ValueError, with the known values, for a model that `build_model` can't build."""
     check_choice("model", name, MODELS)
     check_choice("scale", scale, SCALES)

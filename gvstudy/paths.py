@@ -10,6 +10,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+ODD_NAMES = "surrogateescape"  # how text keeps file names that aren't UTF-8
 LONGEST_SUFFIX = 20  # characters of a file's suffix in the name of its temporary file
 
 

@@ -201,29 +201,38 @@ def test_planned_variants_share_seeds_precision_and_all_but_what_they_name(name)
         assert max(seeds) < TRIAL_SEED
 
 
+def psnr_by_constant(trials, *cell):
+    """The trials' mean PSNR by cell, constant and seed."""
+    assert set(trials["set"]) == {TRIAL_SET}
+    keys = [*cell, trials["pixel_weight"].fillna(1), "seed"]
+    return trials.groupby(keys)["psnr_y"].mean().unstack()
+
+
+def best_constants(tried):
+    """By cell the constant of highest mean, among those at which no seed diverged."""
+    mean = tried.dropna().mean(axis=1).unstack()
+    assert tuple(mean.columns) == grids.CONSTANTS
+    return mean.idxmax(axis=1).to_dict()
+
+
 def test_the_best_constants_are_those_of_the_trials():
     """At VDSR's x2 every constant counts; elsewhere those at which no seed diverged."""
     both = ("constant_trials", "other_constant_trials")
     trials = pd.concat([reference.load(name, [name.replace("_", "-")]) for name in both])
-    assert set(trials["set"]) == {TRIAL_SET}
-    keys = ["model", "scale", "loss", trials["pixel_weight"].fillna(1), "seed"]
-    tried = trials.groupby(keys)["psnr_y"].mean().unstack()
+    tried = psnr_by_constant(trials, "model", "scale", "loss")
     assert tried.loc["vdsr", 2].notna().all(axis=None)
     assert tried.columns.to_list() == [100, 101]
-    mean = tried.dropna().mean(axis=1).unstack()
-    assert tuple(mean.columns) == grids.CONSTANTS
-    assert mean.drop(("vdsr", 2, "l1")).idxmax(axis=1).to_dict() == grids.BEST_CONSTANT
+    best = best_constants(tried)
+    del best["vdsr", 2, "l1"]
+    assert best == grids.BEST_CONSTANT
 
 
 def test_the_best_constants_of_experiment_11_are_those_of_its_trials():
     trials = reference.load("fan_out_trials", ["fan-out-trials"])
-    assert set(trials["set"]) == {TRIAL_SET}
     assert set(trials["fan"]) == {"fan_out"}
-    keys = ["loss", trials["pixel_weight"].fillna(1), "seed"]
-    tried = trials.groupby(keys)["psnr_y"].mean().unstack()
-    mean = tried.dropna().mean(axis=1).unstack()
-    assert tuple(mean.columns) == grids.CONSTANTS
-    assert mean.idxmax(axis=1).to_dict() == grids.BEST_CONSTANT_FAN_OUT
+    tried = psnr_by_constant(trials, "loss")
+    assert tried.columns.to_list() == [100, 101]
+    assert best_constants(tried) == grids.BEST_CONSTANT_FAN_OUT
 
 
 @pytest.mark.parametrize(

@@ -434,19 +434,20 @@ def test_a_file_in_place_of_the_unfinished_folder(store, trainings):
 
 
 def test_seconds_of_interrupted_trainings_add_up(store, interrupt_at):
+    run = dataclasses.replace(TINY, steps=60)  # which takes more than the tenth of a second
     interrupt_at(5)
     with pytest.raises(KeyboardInterrupt):
-        finished()
+        finished(run)
     (unfinished,) = store.glob("*.unfinished")
     written = (unfinished / st.RECORD).stat().st_mtime
     os.utime(unfinished / "checkpoint.pt", (written + 1000, written + 1000))
     interrupt_at(2)
     with pytest.raises(KeyboardInterrupt):
-        finished()
+        finished(run)
     assert json.loads((unfinished / st.RECORD).read_text())["seconds"] == pytest.approx(1000, 1e-3)
     os.utime(unfinished / "checkpoint.pt", (written, written))  # no later than the record
-    finished()
-    assert 1000 <= Store().origins([TINY])["seconds"].item() < 1100
+    finished(run)
+    assert 1000 < Store().origins([run])["seconds"].item() < 1100
 
 
 def test_seconds_outlast_a_kill_before_the_checksums(tmp_path):

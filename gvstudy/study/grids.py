@@ -170,6 +170,7 @@ def official(size: str) -> list[Run]:
 
     Two things differ. The script draws the initial weights otherwise (`fan="fan_out"`), and takes
     390 steps, as each of its epochs ends with half a batch.
+
     It is the same in every size but "smoke", which takes four steps of small crops.
     """
     small = {"steps": 4, "batch_size": 2, "crop_size": 24, "train_set": "builtin-train"}
@@ -437,6 +438,15 @@ def ssim_constant_trials(size: str) -> list[Run]:
     return _constant_trials(size, ("ssim",))
 
 
+def full_size(size: str) -> list[Run]:
+    """Experiment 6: VDSR with 20 layers of 64 channels."""
+    return [
+        _planned_run(size, size="paper", seed=seed, **variant)
+        for seed in _new(size, 8)
+        for variant in (*PLAIN, *_scaled("vdsr", 2))
+    ]
+
+
 def fronts(size: str) -> list[Run]:
     """Experiment 10: the trials that find what each rival's variance costs, beside L2.
 
@@ -471,7 +481,7 @@ def fan_out_lengths(size: str) -> list[Run]:
     """Experiment 11: L2 and L2 + GV, and each with the other's step lengths, likewise."""
     return [
         _planned_run(size, seed=seed, fan="fan_out", **variant)
-        for seed in _fan_out(size)
+        for seed in _new(size, 16, SEEDS_FAN_OUT)
         for variant in (*PLAIN, YOKED, MIRROR)
     ]
 
@@ -480,17 +490,8 @@ def fan_out_constants(size: str) -> list[Run]:
     """Experiment 11: L2 and L2 + GV, each times its best constant, likewise."""
     return [
         _planned_run(size, seed=seed, fan="fan_out", loss=loss, pixel_weight=constant)
-        for seed in _fan_out(size)
+        for seed in _new(size, 16, SEEDS_FAN_OUT)
         for loss, constant in BEST_CONSTANT_FAN_OUT.items()
-    ]
-
-
-def full_size(size: str) -> list[Run]:
-    """Experiment 6: VDSR with 20 layers of 64 channels."""
-    return [
-        _planned_run(size, size="paper", seed=seed, **variant)
-        for seed in _new(size, 8)
-        for variant in (*PLAIN, *_scaled("vdsr", 2))
     ]
 
 
@@ -629,14 +630,9 @@ def _scaled(model: str, scale: int) -> list[dict[str, Any]]:
     ]
 
 
-def _new(size: str, count: int) -> Sequence[int]:
+def _new(size: str, count: int, seeds: Sequence[int] = SEEDS_NEW) -> Sequence[int]:
     """Return the first of the seeds that decide; one of them in a small size."""
-    return SEEDS_NEW[: 1 if size in SMALL else count]
-
-
-def _fan_out(size: str) -> Sequence[int]:
-    """Return the seeds that decide experiment 11; one of them in a small size."""
-    return SEEDS_FAN_OUT[: 1 if size in SMALL else None]
+    return seeds[: 1 if size in SMALL else count]
 
 
 def _new_and_seen(size: str) -> Sequence[int]:

@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from gvstudy.config import Run
 from gvstudy.data.sets import FOLDER, load_set
 from gvstudy.losses import PIXEL_LOSSES
-from gvstudy.paths import checksum, project_folder, replacing
+from gvstudy.paths import ODD_NAMES, checksum, project_folder, replacing
 from gvstudy.study.grids import GRID_SIZES
 from gvstudy.study.reference import known_results
 from gvstudy.validation import check_choice
@@ -190,7 +190,7 @@ def folder_name(profile: str, changes: Mapping[str, Any]) -> str:
     name = re.sub(r"[^\w=,.+-]", "_", text, flags=re.ASCII)[:LONGEST_NAME]
     if name == text:
         return name
-    return f"{name}-{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:8]}"
+    return f"{name}-{hashlib.sha256(text.encode(errors=ODD_NAMES)).hexdigest()[:8]}"
 
 
 def run_notebooks(

@@ -4,7 +4,6 @@ The reference results are those that come with the project, in `data/reference/`
 """
 
 import gzip
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -16,17 +15,16 @@ from torch import nn
 from gvstudy.config import Run
 from gvstudy.evaluation import METRICS
 from gvstudy.models import build_model
-from gvstudy.paths import package_data, replacing
+from gvstudy.paths import ODD_NAMES, package_data, replacing
 from gvstudy.perceptual import PERCEPTUAL_METRICS
 from gvstudy.study.grids import GRID_SIZES, keeps_weights, runs_of, test_sets
-from gvstudy.study.store import RUN, Store
+from gvstudy.study.store import Store, write_weights
 from gvstudy.validation import check_choice
 
 RUNS, ROWS, PERCEPTUAL = "runs.csv", "rows.csv.gz", "perceptual.csv.gz"
 FRESH = "fresh:"  # begins the name of results that are computed here
 _KEYS = ["run", "set", "image"]
 _TEXT = {"run": str, "image": str, "revision": str}  # which may look like numbers, such as 0726132
-_ODD = "surrogateescape"  # keeps names that aren't UTF-8
 
 
 def save(
@@ -61,22 +59,20 @@ def save(
         table["grids"] = [" ".join(dict.fromkeys(f"{a} {b}".split())) for a, b in names]
         table = pd.concat([old[~old["run"].isin(table["run"])], table])
     with replacing(folder / RUNS) as temporary:
-        table.sort_values("run").to_csv(temporary, index=False, errors=_ODD)
+        table.sort_values("run").to_csv(temporary, index=False, errors=ODD_NAMES)
     _write_rows(folder / ROWS, rows[[*_KEYS, *METRICS]], add)
     if perceptual is not None:
         _write_rows(folder / PERCEPTUAL, perceptual[[*_KEYS, *PERCEPTUAL_METRICS]], add)
     diverged = set(rows.loc[rows["psnr_y"].isna(), "run"])
-    for run_id, run in {store.id(run): run for run in runs if keeps_weights(run)}.items():
+    for run_id, run in _with_weights(store, runs).items():
         if run_id not in diverged:
             weights = {name: value.half() for name, value in store.load_weights(run_id).items()}
-            packed = safetensors.torch.save(weights, {RUN: json.dumps(run.description())})
-            with replacing(folder / f"{run_id}.safetensors") as temporary:
-                temporary.write_bytes(packed)
+            write_weights(folder / f"{run_id}.safetensors", weights, run.description())
 
 
 def file_names(store: Store, runs: Iterable[Run], *, perceptual: bool) -> list[str]:
     """The names of the files that `save` writes for these runs, if none of them diverges."""
-    weights = [f"{store.id(run)}.safetensors" for run in runs if keeps_weights(run)]
+    weights = [f"{run_id}.safetensors" for run_id in _with_weights(store, runs)]
     return [RUNS, ROWS, *([PERCEPTUAL] if perceptual else []), *weights]
 
 
@@ -162,21 +158,26 @@ def describe_results(results: pd.DataFrame) -> str:
     )
 
 
+def _with_weights(store: Store, runs: Iterable[Run]) -> dict[str, Run]:
+    """Return the runs, by id, that are saved with their weights."""
+    return {store.id(run): run for run in runs if keeps_weights(run)}
+
+
 def _read_runs(file: Traversable) -> pd.DataFrame:
     with file.open("rb") as opened:
-        return pd.read_csv(opened, dtype=_TEXT, encoding_errors=_ODD)
+        return pd.read_csv(opened, dtype=_TEXT, encoding_errors=ODD_NAMES)
 
 
 def _read_rows(file: Traversable) -> pd.DataFrame:
     with file.open("rb") as opened:
-        return pd.read_csv(opened, compression="gzip", dtype=_TEXT, encoding_errors=_ODD)
+        return pd.read_csv(opened, compression="gzip", dtype=_TEXT, encoding_errors=ODD_NAMES)
 
 
 def _write_rows(path: Path, rows: pd.DataFrame, add: bool) -> None:
     """Write rows; with `add`, those of other runs and other sets stay."""
     if add and path.is_file():
         rows = pd.concat([_read_rows(path), rows]).drop_duplicates(_KEYS, keep="last")
-    measured = rows.sort_values(_KEYS).to_csv(index=False).encode(errors=_ODD)
+    measured = rows.sort_values(_KEYS).to_csv(index=False).encode(errors=ODD_NAMES)
     with replacing(path) as temporary:
         temporary.write_bytes(gzip.compress(measured, mtime=0))  # equal rows make equal files
 

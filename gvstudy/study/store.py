@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 from gvstudy.config import Run, distinct
 from gvstudy.data.sets import ImageSet, load_set
 from gvstudy.evaluation import METRICS, evaluate, measure
-from gvstudy.paths import checksum, remove, replacing, runs_folder, set_aside
+from gvstudy.paths import ODD_NAMES, checksum, remove, replacing, runs_folder, set_aside
 from gvstudy.perceptual import PERCEPTUAL_METRICS, measure_perceptual
 from gvstudy.study.provenance import provenance, revision
 from gvstudy.training import DivergedError, initial_model, train
@@ -260,8 +260,7 @@ class Store:
             record["diverged"] = str(error)
         else:
             weights = {key: value.cpu().contiguous() for key, value in model.state_dict().items()}
-            with replacing(unfinished / WEIGHTS) as temporary:
-                temporary.write_bytes(save(weights, {RUN: json.dumps(record[RUN])}))
+            write_weights(unfinished / WEIGHTS, weights, record[RUN])
             with replacing(unfinished / HISTORY) as temporary:
                 history.to_csv(temporary, index=False)
         record["trained"] = provenance(time.monotonic() - started)
@@ -284,10 +283,10 @@ class Store:
                     if files[test.name] not in _checksums(entry):
                         with replacing(entry / files[test.name]) as temporary:
                             text = _measure_run(run, entry, test, measurement)
-                            temporary.write_text(text, "utf-8", "surrogateescape")
+                            temporary.write_text(text, "utf-8", ODD_NAMES)
                         _write_checksums(entry)
         frames = [
-            pd.read_csv(entry / files[test.name], encoding_errors="surrogateescape").assign(
+            pd.read_csv(entry / files[test.name], encoding_errors=ODD_NAMES).assign(
                 set=test.name, image=list(test.pictures)
             )
             for test in tests  # a file has the pictures' order, and may have their former names
@@ -300,6 +299,12 @@ class Store:
 
 def _record(entry: Path) -> dict[str, Any]:
     return json.loads((entry / RECORD).read_text())
+
+
+def write_weights(path: Path, weights: dict[str, Tensor], description: Mapping[str, Any]) -> None:
+    """Write weights, with the description of their run in the file's metadata."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(weights, {RUN: json.dumps(description)}))
 
 
 def description_of(weights: Path) -> dict[str, Any]:
