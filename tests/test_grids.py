@@ -41,11 +41,12 @@ PLANNED = (  # the experiments of PLAN.md
     "lengths-checks",
     "large-crops",
     "valid-padding",
-    "ssim-constant-trials",
     "full-size",
     "fan-out-trials",
     "fan-out-lengths",
     "fan-out-constants",
+    "fan-out-small-constants",
+    "table2-constant-trials",
 )
 CONTROLS = sorted(set(GRIDS) - set(TABLES) - set(PLANNED) - {"fronts"})
 TRIALS = ("rates", "sweep")

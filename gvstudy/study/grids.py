@@ -430,14 +430,6 @@ def valid_padding(size: str) -> list[Run]:
     ]
 
 
-def ssim_constant_trials(size: str) -> list[Run]:
-    """Experiment 4: the trials that choose a constant factor for SSIM, as experiment 1 has them.
-
-    Measure them on `TRIAL_SET`.
-    """
-    return _constant_trials(size, ("ssim",))
-
-
 def full_size(size: str) -> list[Run]:
     """Experiment 6: VDSR with 20 layers of 64 channels."""
     return [
@@ -495,6 +487,23 @@ def fan_out_constants(size: str) -> list[Run]:
     ]
 
 
+def fan_out_small_constants(size: str) -> list[Run]:
+    """Experiment 11, described only: 3, 10 and 30 times L2, likewise."""
+    return [
+        _planned_run(size, seed=seed, fan="fan_out", loss="l2", pixel_weight=constant)
+        for seed in _new(size, 16, SEEDS_FAN_OUT)
+        for constant in (3, 10, 30)
+    ]
+
+
+def table2_constant_trials(size: str) -> list[Run]:
+    """Experiment 4: the trials of a constant for L1 and SSIM, with the script's initial weights.
+
+    Measure them on `TRIAL_SET`.
+    """
+    return _constant_trials(size, ("l1", "ssim"), fan="fan_out")
+
+
 GRIDS: dict[str, Callable[[str], list[Run]]] = {
     grid.__name__.replace("_", "-"): grid
     for grid in (
@@ -525,12 +534,13 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
         lengths_checks,
         large_crops,
         valid_padding,
-        ssim_constant_trials,
         full_size,
         fronts,
         fan_out_trials,
         fan_out_lengths,
         fan_out_constants,
+        fan_out_small_constants,
+        table2_constant_trials,
     )
 }
 
