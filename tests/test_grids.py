@@ -47,6 +47,7 @@ PLANNED = (  # the experiments of PLAN.md
     "fan-out-constants",
     "fan-out-small-constants",
     "table2-constant-trials",
+    "table2-official",
 )
 CONTROLS = sorted(set(GRIDS) - set(TABLES) - set(PLANNED) - {"fronts"})
 TRIALS = ("rates", "sweep")
@@ -228,8 +229,9 @@ def test_the_best_constants_are_those_of_the_trials():
     assert best == grids.BEST_CONSTANT
 
 
-def test_the_best_constants_of_experiment_11_are_those_of_its_trials():
-    trials = reference.load("fan_out_trials", ["fan-out-trials"])
+def test_the_best_constants_from_the_script_s_initial_weights_are_those_of_the_trials():
+    names = ("fan_out_trials", "table2_constant_trials")
+    trials = pd.concat([reference.load(name, [name.replace("_", "-")]) for name in names])
     assert set(trials["fan"]) == {"fan_out"}
     tried = psnr_by_constant(trials, "loss")
     assert tried.columns.to_list() == [100, 101]

@@ -15,6 +15,7 @@ from gvstudy.gradients import PADDINGS
 from gvstudy.validation import check_choice
 
 BASES = {"vdsr": "l2", "edsr": "l1", "espcn": "l2"}  # each model's own pixel loss
+PIXELS, ADDED = ("l2", "l1", "ssim"), ("", "+tv2", "+gv")  # of the paper's table 2
 GV_PAIR = ("l2", "l2+gv")  # the comparison that the paper's claim is about
 AUTHORS_GV = 0.01
 AUTHORS_TV2 = 1e-8 * 64 * 128**2  # the authors sum over 64 crops of 128 x 128 pixels; we average
@@ -65,8 +66,9 @@ BEST_CONSTANT = {
     ("espcn", 2, "l2"): 100,
     ("espcn", 2, "l2+gv"): 100,
 }
-# Likewise for VDSR at x2 with the authors' initial weights, in the results `fan_out_trials`.
-BEST_CONSTANT_FAN_OUT = {"l2": 300, "l2+gv": 300}
+# Likewise for VDSR at x2 with the authors' initial weights, in the results `fan_out_trials` and
+# `table2_constant_trials`.
+BEST_CONSTANT_FAN_OUT = {"l2": 300, "l2+gv": 300, "l1": 100, "ssim": 30}
 RIVALS = {  # weight at which a regulariser's gradient is as long as that of GV at its weight
     "gv": AUTHORS_GV,
     "gv-charbonnier": 0.006,
@@ -160,8 +162,8 @@ def table2(size: str) -> list[Run]:
     return [
         _table_run(size, loss=f"{pixel}{added}", seed=seed)
         for seed in _seeds(size, 6, small=2)
-        for pixel in ("l2", "l1", "ssim")
-        for added in ("", "+tv2", "+gv")
+        for pixel in PIXELS
+        for added in ADDED
     ]
 
 
@@ -186,12 +188,11 @@ def weights(size: str) -> list[Run]:
 
     Measure them on `TRIAL_SET`. The pixel losses alone are included for comparison.
     """
-    pixels = ("l2", "l1", "ssim")
-    alone = [_table_run(size, loss=pixel, seed=TRIAL_SEED) for pixel in pixels]
+    alone = [_table_run(size, loss=pixel, seed=TRIAL_SEED) for pixel in PIXELS]
     return alone + [
         _table_run(size, loss=f"{pixel}+{added}", seed=TRIAL_SEED, factor=factor)
         for factor in FACTORS
-        for pixel in pixels
+        for pixel in PIXELS
         for added in ("tv2", "gv")
     ]
 
@@ -481,9 +482,11 @@ def fan_out_lengths(size: str) -> list[Run]:
 def fan_out_constants(size: str) -> list[Run]:
     """Experiment 11: L2 and L2 + GV, each times its best constant, likewise."""
     return [
-        _planned_run(size, seed=seed, fan="fan_out", loss=loss, pixel_weight=constant)
+        _planned_run(
+            size, seed=seed, fan="fan_out", loss=loss, pixel_weight=BEST_CONSTANT_FAN_OUT[loss]
+        )
         for seed in _new(size, 16, SEEDS_FAN_OUT)
-        for loss, constant in BEST_CONSTANT_FAN_OUT.items()
+        for loss in GV_PAIR
     ]
 
 
@@ -502,6 +505,20 @@ def table2_constant_trials(size: str) -> list[Run]:
     Measure them on `TRIAL_SET`.
     """
     return _constant_trials(size, ("l1", "ssim"), fan="fan_out")
+
+
+def table2_official(size: str) -> list[Run]:
+    """Experiment 4: table 2's nine losses, as they are and times a constant, likewise.
+
+    The constant is the best one of the pixel loss, for all three losses that have it.
+    """
+    return [
+        _planned_run(size, seed=seed, fan="fan_out", loss=f"{pixel}{added}", pixel_weight=constant)
+        for seed in _new(size, 8)
+        for pixel in PIXELS
+        for constant in (1, BEST_CONSTANT_FAN_OUT[pixel])
+        for added in ADDED
+    ]
 
 
 GRIDS: dict[str, Callable[[str], list[Run]]] = {
@@ -541,6 +558,7 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
         fan_out_constants,
         fan_out_small_constants,
         table2_constant_trials,
+        table2_official,
     )
 }
 
