@@ -172,7 +172,7 @@ class Run:
                 f"patch_size {self.gv_patch_size} does not fit crop_size {self.crop_size} "
                 f"(padding {self.padding}); allowed: 2 to {largest}"
             )
-        _ = self.start, self.partner  # validates the other runs that this one needs
+        _ = self.needs  # validates these runs
 
     @property
     def label(self) -> str:
@@ -269,6 +269,11 @@ class Run:
         if not self.lengths_from:
             return None
         return replace(self, loss=self.lengths_from, lengths_from="")
+
+    @property
+    def needs(self) -> "list[Run]":
+        """The runs that have to be finished before this one: its `start` and its `partner`."""
+        return [other for other in (self.start, self.partner) if other]
 
 
 def distinct(runs: Iterable[Run]) -> list[Run]:

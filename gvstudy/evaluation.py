@@ -89,11 +89,12 @@ def super_resolve(model: nn.Module, lr: Tensor) -> Tensor:
     """
     check_images(lr)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    training = model.training
+    modes = {module: module.training for module in model.modules()}  # a part may be frozen
     try:
         return model.eval()(lr.to(device)).cpu()
     finally:
-        model.train(training)
+        for module, training in modes.items():
+            module.training = training
 
 
 def enlarge(models: Mapping[str, nn.Module], picture: Tensor, scale: int) -> dict[str, Tensor]:
@@ -115,12 +116,14 @@ def measure(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
     `hr` is a picture, uint8 (C, H, W); a grey one is scored on its own values, as in the field's
     scripts. Variances are measured on SR as it would be saved: clamped and rounded to 8 bits. If
     any value of SR isn't finite, every metric is NaN. Raises ValueError if HR is not a picture or
-    is too small.
+    is too small, and if SR has another shape.
     """
     check_measurable(hr, scale)
+    real = to_float(hr)
+    check_images(sr, real)
     if not sr.isfinite().all():
         return dict.fromkeys(METRICS, float("nan"))
-    real, saved = to_float(hr), as_saved(sr)
+    saved = as_saved(sr)
     to_channel = brightness(hr)
     ours_y, real_y = (crop_border(to_channel(images), scale) for images in (saved, real))
     psnr_rgb, ssim_paper = paper_protocol(sr, real)

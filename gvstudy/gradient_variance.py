@@ -153,8 +153,9 @@ class GradientDeviationLoss(GradientVarianceLoss):
 def charbonnier_loss(sr: Tensor, hr: Tensor, reduction: str = "mean") -> Tensor:
     """sqrt((sr - hr)^2 + 1e-12): L1 with a round bottom, so that its slope at zero is zero.
 
-    Tensors of one shape; `reduction` is "mean", "sum" or "none".
+    Tensors of one shape; `reduction` is "mean", "sum" or "none". Raises ValueError for another.
     """
+    check_choice("reduction", reduction, REDUCTIONS)
     distance = ((sr - hr).square() + 1e-12).sqrt()
     if reduction == "none":
         return distance

@@ -249,5 +249,7 @@ def build_model(
     """
     check_model(name, scale, size, channels, upsample, fan)
     build = MODELS[name].build
-    options = {"size": size, "channels": channels, "upsample": upsample, "fan": fan}
+    options = {"size": size, "channels": channels, "upsample": upsample}
+    if name == "vdsr":  # `check_model` refuses fan_out elsewhere
+        options["fan"] = fan
     return build(scale=scale, **accepted(build, options))

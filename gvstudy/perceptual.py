@@ -5,12 +5,17 @@ FLIP. `evaluate(model, pictures, scale, measured=measure_perceptual)` gives the 
 extra `perceptual` (torchmetrics, flip-evaluator; the latter has no build for Python 3.14 yet).
 """
 
+import importlib.util
+
 import numpy as np
 from torch import Tensor
 
 from gvstudy.evaluation import brightness, check_measurable, crop_border
 from gvstudy.images import as_saved, to_float
 from gvstudy.rivals import gradient_similarity
+from gvstudy.validation import check_images
+
+HAS_FLIP = importlib.util.find_spec("flip_evaluator") is not None
 
 PERCEPTUAL_METRICS = {
     "gmsd": "gradient magnitude similarity deviation; lower is better",
@@ -33,7 +38,7 @@ def measure_perceptual(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
     """The `PERCEPTUAL_METRICS` of one SR image (1, 3, H, W), the model's raw output, against HR.
 
     `hr` is a picture, uint8 (C, H, W). If any value of SR isn't finite, every metric is NaN. Raises
-    ValueError if HR is not a picture or is too small.
+    ValueError if HR is not a picture or is too small, and if SR has another shape.
     """
     from torchmetrics.functional.image import (
         multiscale_structural_similarity_index_measure as ms_ssim,
@@ -41,6 +46,7 @@ def measure_perceptual(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
     from torchmetrics.functional.image import visual_information_fidelity as vif
 
     check_measurable(hr, scale)
+    check_images(sr, to_float(hr))
     if not sr.isfinite().all():
         return dict.fromkeys(PERCEPTUAL_METRICS, float("nan"))
     pairs = [crop_border(images, scale) for images in (as_saved(sr), to_float(hr))]
@@ -61,10 +67,10 @@ def measure_perceptual(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
 
 def _flip(ours: np.ndarray, real: np.ndarray) -> float:
     """The mean of FLIP's error map (Andersson et al., 2020), RGB images (H, W, 3) in [0, 1]."""
-    try:
-        from flip_evaluator import evaluate
-    except ImportError:
+    if not HAS_FLIP:
         return float("nan")
+    from flip_evaluator import evaluate
+
     _, mean, _ = evaluate(real, ours, "LDR", True, False, True, {"ppd": PIXELS_PER_DEGREE})
     return float(mean)
 

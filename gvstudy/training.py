@@ -338,7 +338,7 @@ def _restore(
         with zipfile.ZipFile(path) as packed:  # torch.load doesn't look at the checksums
             if flipped := packed.testzip():
                 raise ValueError(flipped)
-        saved = torch.load(path, weights_only=True)
+        saved = torch.load(path, map_location="cpu", weights_only=True)
         other = dict(saved["run"]) != run.description()
         if not other:
             rows = [dict(row) for row in saved["history"]]

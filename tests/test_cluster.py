@@ -8,10 +8,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
-from distributed import LocalCluster
+from distributed import KilledWorker, LocalCluster
 
 from gvstudy import Run, config, register_loss, train
 from gvstudy.study import cluster
@@ -82,6 +83,20 @@ def test_a_partner_is_trained_once_and_sent_along(store, two_workers):
     }
 
 
+def test_a_run_that_is_asked_for_and_needed_is_sent_out_once(store, two_workers, monkeypatch):
+    sent, submit = [], cluster.Client.submit
+
+    def counted(self, function, run, *arguments, **options):
+        sent.append(run)
+        return submit(self, function, run, *arguments, **options)
+
+    monkeypatch.setattr(cluster.Client, "submit", counted)
+    yoked = dataclasses.replace(RUN, loss="l2", steps=3, lengths_from="l2+gv")
+    runs = [yoked.partner, yoked]
+    cluster.compute(Store(), runs, SETS, scheduler=two_workers.scheduler_address, progress=False)
+    assert [run.label for run in sent] == [run.label for run in runs]
+
+
 def test_a_worker_computes_in_this_machine_s_precision(store, two_workers, monkeypatch):
     run = dataclasses.replace(RUN, model="vdsr", steps=3)
     here = not config.computes_bfloat16()  # as if this were another kind of machine
@@ -100,6 +115,18 @@ def test_what_comes_back_as_another_run_is_not_kept(store, two_workers, monkeypa
             Store(), RUNS[:1], SETS, scheduler=two_workers.scheduler_address, progress=False
         )
     assert not list(store.glob("[!.]*"))
+
+
+def test_workers_that_die_one_after_another_end_in_one_line(store, two_workers, monkeypatch):
+    def gone(*arguments, **options):
+        state = SimpleNamespace(address="tcp://10.0.0.1:1")
+        raise KilledWorker("work-1", state, 3)
+
+    monkeypatch.setattr(cluster, "as_completed", gone)
+    with pytest.raises(ValueError, match="died one after another, perhaps for lack of memory"):
+        cluster.compute(
+            Store(), RUNS[:1], SETS, scheduler=two_workers.scheduler_address, progress=False
+        )
 
 
 def test_what_is_finished_is_not_sent_out(store, monkeypatch):

@@ -269,6 +269,16 @@ def test_bad_names_are_refused_with_and_without_the_cache(tmp_path):
             load(f"folder:{tmp_path / 'none'}")
 
 
+@pytest.mark.parametrize("name", ["img_{:03}.png", "img{:03}.png"])
+def test_both_names_of_urban100_s_pictures_are_known(name, tmp_path, monkeypatch):
+    """The second is that of EDSR's archive."""
+    monkeypatch.setenv("GVSTUDY_DATA", str(tmp_path))
+    for number in range(1, 101):
+        path = tmp_path / "Urban100" / name.format(number)
+        images.write(path, torch.zeros(3, 2, 2, dtype=torch.uint8))
+    assert len(load_images("Urban100-first20")) == 20
+
+
 @pytest.mark.usefixtures("real_data")
 @pytest.mark.parametrize(("name", "count"), [("Set5", 5), ("Set14", 14), ("BSDS500-valid", 40)])
 def test_real_sets_load_by_name(name, count):

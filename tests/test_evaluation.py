@@ -107,6 +107,26 @@ def test_super_resolve_leaves_the_model_as_it_was():
         assert model.training == training
 
 
+def test_a_frozen_part_stays_frozen():
+    """As a model does that was registered with a fixed normalisation."""
+    model = build_model("espcn", 2)
+    next(model.children()).eval()
+    super_resolve(model, torch.rand(1, 3, 8, 8))
+    assert model.training
+    assert not next(model.children()).training
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 44, 48), (1, 1, 40, 48)])
+def test_sr_of_another_shape_is_named(shape):
+    with pytest.raises(ValueError, match="SR and HR differ in shape"):
+        measure(torch.rand(shape), picture(), 2)
+
+
+def test_a_model_of_another_scale_is_refused():
+    with pytest.raises(ValueError, match=r"differ in shape: \(1, 3, 26, 32\) and \(1, 3, 39, 48\)"):
+        evaluate(build_model("bicubic", 2), {"a": picture()}, 3)
+
+
 def test_enlarge_gives_hr_first_and_then_each_model_s_image_as_saved():
     hr, models = picture(height=25, width=36), {"cubic": build_model("bicubic", 2)}
     images = enlarge(models, hr, 2)

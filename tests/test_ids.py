@@ -98,7 +98,10 @@ WHOLE = {field.name for field in fields(Run) if field.type in (int, "int")}
 
 @pytest.mark.parametrize(
     ("results", "count"),
-    [(REFERENCE, 757), (PLANNED, 36 + 160 + 48 + 96 + 64 + 200 + 24 + 32 + 192 + 24 + 64 + 32 + 24)],
+    [
+        (REFERENCE, 757),
+        (PLANNED, 36 + 160 + 48 + 96 + 64 + 200 + 24 + 32 + 192 + 24 + 64 + 32 + 24),
+    ],
 )
 def test_the_ids_of_all_reference_runs_follow_from_their_descriptions(results, count):
     runs = reference_runs(results)

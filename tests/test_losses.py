@@ -16,6 +16,7 @@ from gvstudy import (
     gradient_deviation_loss,
     gradient_variance_loss,
 )
+from gvstudy.gradient_variance import charbonnier_loss
 from gvstudy.gradients import gradient_maps, variance_maps
 from gvstudy.losses import PIXEL_LOSSES, REGULARISERS, ComposedLoss, squared_total_variation
 
@@ -224,6 +225,11 @@ def test_criteria_known_answers():
         assert loss.item() == pytest.approx(expected)
     loss = gradient_variance_loss(step, flat, 8, "valid", criterion="charbonnier")
     assert loss.item() == pytest.approx(variance + 1e-6)
+
+
+def test_a_reduction_that_charbonnier_does_not_know_is_named():
+    with pytest.raises(ValueError, match="unknown reduction 'avg'; known: mean, sum, none"):
+        charbonnier_loss(torch.zeros(2), torch.ones(2), "avg")
 
 
 @pytest.mark.parametrize("criterion", ["l1", "charbonnier"])

@@ -13,6 +13,7 @@ import nbformat
 import pandas as pd
 import papermill
 import pytest
+import torch
 import yaml
 from bs4 import BeautifulSoup
 from click.testing import CliRunner
@@ -520,6 +521,17 @@ def test_a_page_depends_on_the_pictures_of_a_folder(tmp_path):
     write(pictures / f"{name}.png", 255 - picture)  # the same files with other pixels
     found.append(books._fingerprint(NOTEBOOKS[0], parameters))
     assert len(set(found)) == 3
+
+
+def test_a_page_depends_on_the_pictures_of_a_registered_set(tmp_path, monkeypatch):
+    monkeypatch.setenv("GVSTUDY_DATA", str(tmp_path))
+    found = []
+    for shade in (0, 1):
+        for number in range(5):
+            picture = torch.full((3, 8, 8), number + shade, dtype=torch.uint8)
+            write(tmp_path / "Set5" / f"{number}.png", picture)
+        found.append(books._fingerprint(NOTEBOOKS[0], {"test_set": "Set5"}))
+    assert len(set(found)) == 2
 
 
 @pytest.mark.parametrize(

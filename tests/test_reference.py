@@ -47,10 +47,14 @@ def test_what_is_saved_is_what_was_measured(saved):
 
 
 @pytest.mark.usefixtures("saved")
-def test_a_revision_that_looks_like_a_number_stays_text(tmp_path):
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [("revision", "0726132"), ("source", "0123456789012345"), ("source", "12345e6789012345")],
+)
+def test_text_that_looks_like_a_number_stays_text(column, text, tmp_path):
     path = tmp_path / "reference" / "tiny" / reference.RUNS
-    pd.read_csv(path).assign(revision="0726132").to_csv(path, index=False)
-    assert set(reference.load("tiny")["revision"]) == {"0726132"}
+    pd.read_csv(path).assign(**{column: text}).to_csv(path, index=False)
+    assert set(reference.load("tiny")[column]) == {text}
 
 
 @pytest.mark.parametrize("add", [False, True])

@@ -219,6 +219,18 @@ def test_a_model_without_channels_is_for_rgb_alone():
         Run(model="mine", channels="luma")
 
 
+def test_an_argument_of_its_own_keeps_its_default():
+    seen = []
+
+    def mine(scale, fan=3):
+        seen.append(fan)
+        return torch.nn.Upsample(scale_factor=scale)
+
+    register_model("mine", mine)
+    build_model("mine", 2)
+    assert seen == [3]
+
+
 def test_a_version_stands_in_for_a_source_that_cannot_be_read():
     space = {"__name__": "nowhere"}
     exec("def my_loss(sr, hr): return (sr - hr).mean()", space)

@@ -56,6 +56,25 @@ def test_one_seed_has_no_interval_and_no_verdict():
     assert s.verdict(found, found.p, found.p_apart) == "consistent with"
 
 
+@pytest.mark.parametrize("missing", [np.nan, np.inf])
+def test_an_image_without_a_value_is_left_out(missing):
+    chance = np.random.default_rng(0)
+    base, ours = chance.standard_normal((8, 3)), chance.standard_normal((8, 3))
+    ours[2, 0] = missing
+    (found,) = s.compare(rows(ours, "l2+gv"), rows(base), "psnr_y").values()
+    others = [np.delete(values, 2, axis=0) for values in (ours, base)]
+    (expected,) = s.compare(rows(others[0], "l2+gv"), rows(others[1]), "psnr_y").values()
+    assert found.image_count == 7
+    assert found == expected
+
+
+def test_images_without_any_value_are_named():
+    base, ours = np.zeros((3, 2)), np.zeros((3, 2))
+    ours[[0, 1, 2], [0, 1, 0]] = np.nan
+    with pytest.raises(ValueError, match=r"psnr_y of .*: no image has finite values"):
+        s.compare(rows(ours, "l2+gv"), rows(base), "psnr_y")
+
+
 def test_cells_are_compared_separately_without_diverged_seeds():
     base, ours = np.zeros((6, 3)), np.full((6, 3), 0.2) + np.array([0.0, 0.01, 0.02])
     ours[:, 1] = np.nan  # a run that diverged

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from filelock import Timeout
+from filelock import FileLock, Timeout
 from safetensors.torch import save_file
 
 from gvstudy import Run, evaluate, load_images
@@ -412,6 +412,50 @@ def test_a_lock_that_cannot_be_written_is_reported(store, trainings):
     with pytest.raises(ValueError, match=r"can't write to the store .*runs"):
         finished()
     assert not trainings
+
+
+YOKED = dataclasses.replace(TINY, loss="l2", lengths_from="l2+gv")
+
+
+def test_what_waits_for_a_needed_run_is_computed_last(store):
+    """A run whose partner another process trains doesn't hold up the others."""
+    other = dataclasses.replace(TINY, loss="l1")
+    lock = store / ".locks" / Store().id(YOKED.partner)
+    lock.parent.mkdir(parents=True)
+    with ThreadPoolExecutor() as pool:
+        with FileLock(lock):
+            rows = pool.submit(Store().results, [YOKED, other], ["builtin-valid"], progress=False)
+            while not Store().holds(other):
+                assert not rows.done()
+                time.sleep(0.05)
+            assert not Store().holds(YOKED)
+        assert set(rows.result()["run"]) == {Store().id(YOKED), Store().id(other)}
+
+
+def test_the_seconds_of_a_run_leave_out_those_of_its_partner(store, monkeypatch):
+    real = st.train
+
+    def slow(run, **options):
+        time.sleep(0 if run.lengths_from else 1)
+        return real(run, **options)
+
+    monkeypatch.setattr(st, "train", slow)
+    finished(YOKED)
+    seconds = Store().origins([YOKED.partner, YOKED])["seconds"]
+    assert seconds[0] > 1 > seconds[1]
+
+
+def test_rows_without_flip_are_measured_again_with_it(store):
+    """Their file has another name."""
+    finished()
+    with_flip = st.PERCEPTUAL._replace(prefix="perceptual-")
+    without = with_flip._replace(
+        prefix="perceptual-without-flip-", measure=lambda *_: dict.fromkeys(with_flip.metrics, 0.0)
+    )
+    measured = with_flip._replace(measure=lambda *_: dict.fromkeys(with_flip.metrics, 1.0))
+    tests = [sets.load_set("builtin-valid")]
+    found = [Store()._result_rows(TINY, tests, each)["flip"].mean() for each in (without, measured)]
+    assert found == [0, 1]
 
 
 @pytest.mark.usefixtures("store")

@@ -224,6 +224,20 @@ def test_runs_that_differ_in_nothing_that_counts_are_one():
     assert distinct(runs) == [runs[0], runs[2]]
 
 
+def test_a_checkpoint_is_read_onto_the_cpu(tmp_path, monkeypatch):
+    """One from a machine with a GPU can be continued without."""
+    run_to_end(checkpoint=tmp_path / "c.pt")
+    read, load = [], torch.load
+
+    def spy(path, **options):
+        read.append(options.get("map_location"))
+        return load(path, **options)
+
+    monkeypatch.setattr(torch, "load", spy)
+    run_to_end(checkpoint=tmp_path / "c.pt")
+    assert read == ["cpu"]
+
+
 def test_the_checkpoint_of_another_run_is_refused(tmp_path):
     run_to_end(checkpoint=tmp_path / "c.pt")
     other = dataclasses.replace(TINY, seed=9)

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client, KilledWorker, LocalCluster, as_completed
 from tqdm.auto import tqdm
 
 from gvstudy.config import Run, distinct
@@ -37,19 +37,21 @@ def compute(
     Dask gives it to another. All workers use the precision that this machine would use.
 
     Raises:
-        ValueError: where a worker lacks a loss or model, or has other training pictures.
+        ValueError: where a worker lacks a loss or model, or has other training pictures; and where
+            the workers of a run die one after another, as they do without memory.
     """
     for name in sets:
         check_set(name)
     missing = [run for run in distinct(runs) if not store.holds(run)]
     if not missing:
         return
-    if needed := [other for run in missing for other in _needs(run)]:
+    if needed := [other for run in missing for other in run.needs]:
         compute(store, needed, sets, scheduler=scheduler, workers=workers, progress=progress)
-    with connection(scheduler, workers) as client:
+        missing = [run for run in missing if not store.holds(run)]  # needed ones are finished now
+    with _told_if_workers_die(), connection(scheduler, workers) as client:
         futures = {}
         for run in missing:
-            files = [store.export_run(other) for other in _needs(run)]
+            files = [store.export_run(other) for other in run.needs]
             alike = replace(run, precision=run.resolved_precision)
             futures[client.submit(work, alike, list(sets), files, pure=False)] = run
         with tqdm(total=len(futures), unit="run", disable=not progress) as bar:
@@ -66,18 +68,13 @@ def compute(
                 bar.update()
 
 
-def _needs(run: Run) -> list[Run]:
-    """The runs that have to be finished before this one: its start and its partner."""
-    return [other for other in (run.start, run.partner) if other]
-
-
 def work(
     run: Run, sets: Sequence[str], needed: Sequence[dict[str, bytes]]
 ) -> tuple[str, dict[str, bytes]]:
     """Train and measure one run in a store of its own; return its id and files.
 
-    `needed` are the files of the runs that it needs, as `_needs` lists them. Raises ValueError for
-    a loss or model that this worker doesn't know.
+    `needed` are the files of the runs that it needs, in the order of `Run.needs`. Raises ValueError
+    for a loss or model that this worker doesn't know.
     """
     try:
         run = replace(run)  # checks the description on this machine
@@ -88,7 +85,7 @@ def work(
         ) from error
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        for other, files in zip(_needs(run), needed, strict=True):
+        for other, files in zip(run.needs, needed, strict=True):
             store.import_run(other, files)
         store.results([run], sets, progress=False)
         return store.id(run), store.export_run(run)
@@ -110,6 +107,18 @@ def connection(scheduler: str, workers: int) -> Iterator[Client]:
             )
             scheduler = stack.enter_context(local).scheduler_address
         yield stack.enter_context(Client(scheduler))
+
+
+@contextmanager
+def _told_if_workers_die() -> Iterator[None]:
+    """Turn Dask's error for a run whose workers die one after another into a ValueError."""
+    try:
+        yield
+    except KilledWorker as error:
+        raise ValueError(
+            "the workers of a run died one after another, perhaps for lack of memory; what was "
+            "finished is kept"
+        ) from error
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from papermill.exceptions import PapermillExecutionError
 from tqdm.auto import tqdm
 
 from gvstudy.config import Run
-from gvstudy.data.sets import FOLDER, load_set
+from gvstudy.data.sets import FOLDER, load_set, registry
 from gvstudy.losses import PIXEL_LOSSES
 from gvstudy.paths import ODD_NAMES, checksum, project_folder, replacing
 from gvstudy.study.grids import GRID_SIZES
@@ -236,8 +236,6 @@ def _turn(page: Path) -> FileLock:
 
 def _run_one(notebook: Path, parameters: dict[str, Any], page: Path, fingerprint: str) -> None:
     """Run one notebook; write its copy, then its page."""
-    if "test_set" in parameters:  # one that is missing is found now, not after the trainings
-        load_set(parameters["test_set"])
     copy, failed = page.with_suffix(".ipynb"), page.with_suffix(".failed.ipynb")
     page.parent.mkdir(parents=True, exist_ok=True)
     page.unlink(missing_ok=True)
@@ -329,7 +327,10 @@ def _is_finished(page: Path, fingerprint: str) -> bool:
 
 
 def _fingerprint(notebook: Path, parameters: Mapping[str, Any]) -> str:
-    """Hash everything that decides what a notebook shows: cells, parameters, package and data."""
+    """Hash what decides what a notebook shows: cells, parameters, package, data, its sets' pixels.
+
+    Sets that a notebook names itself, as notebook 7 with `rerun`, don't count.
+    """
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
     cells = nbformat.read(notebook, as_version=4).cells
     digest.update("\0".join(cell.source for cell in cells).encode())
@@ -338,6 +339,6 @@ def _fingerprint(notebook: Path, parameters: Mapping[str, Any]) -> str:
     for path in sorted(path for path in (*package, *data) if path.is_file()):
         digest.update(path.read_bytes())
     for value in parameters.values():
-        if str(value).startswith(FOLDER):
-            digest.update(load_set(value).digest.encode())
+        if isinstance(value, str) and (value in registry() or value.startswith(FOLDER)):
+            digest.update(load_set(value).digest.encode())  # one that is missing is found now
     return digest.hexdigest()

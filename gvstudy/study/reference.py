@@ -24,7 +24,8 @@ from gvstudy.validation import check_choice
 RUNS, ROWS, PERCEPTUAL = "runs.csv", "rows.csv.gz", "perceptual.csv.gz"
 FRESH = "fresh:"  # begins the name of results that are computed here
 _KEYS = ["run", "set", "image"]
-_TEXT = {"run": str, "image": str, "revision": str}  # which may look like numbers, such as 0726132
+# Columns that may look like numbers, such as 0726132.
+_TEXT = {"run": str, "image": str, "revision": str, "source": str}
 
 
 def save(

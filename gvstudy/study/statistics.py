@@ -77,12 +77,18 @@ def effect(difference: pd.DataFrame, margin: float) -> Effect:
 def compare(ours: pd.DataFrame, base: pd.DataFrame, metric: str) -> dict[Cell, Effect]:
     """The effect of `ours` against `base` for every model, scale and set.
 
-    A seed is left out of a cell that doesn't have it, or where one of its two runs diverged. A
-    metric without a margin in `MARGINS` can't be found equivalent.
+    A seed is left out of a cell that doesn't have it, or where one of its two runs diverged. Then
+    an image is left out where any value isn't finite, as the PSNR of a perfect SR. A metric without
+    a margin in `MARGINS` can't be found equivalent. Raises ValueError where nothing remains.
     """
-    found = differences(ours, base, metric)
-    cells = {cell: some.dropna(axis=1, how="all") for cell, some in found.groupby(level=CELL)}
-    return {cell: effect(some, MARGINS.get(metric, 0)) for cell, some in cells.items()}
+    found = differences(ours, base, metric).replace([np.inf, -np.inf], np.nan)
+    effects = {}
+    for cell, some in found.groupby(level=CELL):
+        finite = some.dropna(axis=1, how="all").dropna()
+        if finite.empty:
+            raise ValueError(f"{metric} of {cell}: no image has finite values of both losses")
+        effects[cell] = effect(finite, MARGINS.get(metric, 0))
+    return effects
 
 
 def changes(

@@ -29,7 +29,7 @@ from gvstudy.config import Run, distinct
 from gvstudy.data.sets import ImageSet, load_set
 from gvstudy.evaluation import METRICS, evaluate, measure
 from gvstudy.paths import ODD_NAMES, checksum, remove, replacing, runs_folder, set_aside
-from gvstudy.perceptual import PERCEPTUAL_METRICS, measure_perceptual
+from gvstudy.perceptual import HAS_FLIP, PERCEPTUAL_METRICS, measure_perceptual
 from gvstudy.study.provenance import provenance, revision
 from gvstudy.training import DivergedError, initial_model, train
 
@@ -54,7 +54,12 @@ class Measurement(NamedTuple):
 
 
 STANDARD = Measurement("", EVALUATION_VERSION, METRICS, measure)
-PERCEPTUAL = Measurement("perceptual-", PERCEPTUAL_VERSION, PERCEPTUAL_METRICS, measure_perceptual)
+PERCEPTUAL = Measurement(  # rows without FLIP have another name, so they are completed later
+    "perceptual-" if HAS_FLIP else "perceptual-without-flip-",
+    PERCEPTUAL_VERSION,
+    PERCEPTUAL_METRICS,
+    measure_perceptual,
+)
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,7 @@ class Store:
         """
         entry = self._entry(run)
         if not _is_whole(entry):
+            self._train_needed(run, progress)
             with self._lock(entry):
                 self._train(run, entry, progress)
         return _load(run, entry)
@@ -225,6 +231,15 @@ class Store:
     def _unwritable(self, error: OSError) -> ValueError:
         return ValueError(f"can't write to the store {self.folder}: {error.strerror}")
 
+    def _train_needed(self, run: Run, progress: bool, timeout: float = -1) -> None:
+        """Finish what a run needs, before its own lock is taken and its own time counts."""
+        for other in run.needs:
+            entry = self._entry(other)
+            if not _is_whole(entry):
+                self._train_needed(other, progress, timeout)
+                with self._lock(entry, timeout):
+                    self._train(other, entry, progress)
+
     def _train(self, run: Run, entry: Path, progress: bool) -> None:
         """Train the run into the store unless it is there; the caller holds the lock."""
         if _is_settled(entry):
@@ -273,10 +288,16 @@ class Store:
     def _result_rows(
         self, run: Run, tests: Sequence[ImageSet], measurement: Measurement
     ) -> pd.DataFrame:
-        """The run's rows, computed if missing; raises Timeout while another process has the run."""
+        """The run's rows, computed if missing.
+
+        Raises Timeout while another process has the run, or one that it needs.
+        """
         entry = self._entry(run)
         files = {test.name: _rows_file(test, measurement) for test in tests}
-        if not (_is_whole(entry) and _checksums(entry).keys() >= set(files.values())):
+        whole = _is_whole(entry)
+        if not (whole and _checksums(entry).keys() >= set(files.values())):
+            if not whole:
+                self._train_needed(run, progress=False, timeout=0)
             with self._lock(entry, timeout=0):
                 self._train(run, entry, progress=False)
                 for test in tests:
