@@ -23,6 +23,7 @@ EXPERIMENTS = {
     "fan_out_trials": (11,),
     "fan_out_lengths": (11,),
     "fan_out_constants": (11,),
+    "fan_out_small_constants": (11,),
     "table2_constant_trials": (4,),
 }
 
