@@ -25,6 +25,7 @@ EXPERIMENTS = {
     "fan_out_constants": (11,),
     "fan_out_small_constants": (11,),
     "table2_constant_trials": (4,),
+    "table2_official": (4,),
 }
 
 
