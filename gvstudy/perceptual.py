@@ -46,10 +46,11 @@ def measure_perceptual(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
     from torchmetrics.functional.image import visual_information_fidelity as vif
 
     check_measurable(hr, scale)
-    check_images(sr, to_float(hr))
+    target = to_float(hr)
+    check_images(sr, target)
     if not sr.isfinite().all():
         return dict.fromkeys(PERCEPTUAL_METRICS, float("nan"))
-    pairs = [crop_border(images, scale) for images in (as_saved(sr), to_float(hr))]
+    pairs = [crop_border(images, scale) for images in (as_saved(sr), target)]
     ours, real = (brightness(hr)(images).double() for images in pairs)
     side, nan = min(real.shape[-2:]), float("nan")
     # A grey HR has been expanded to three channels: FLIP misreads an image that has one.

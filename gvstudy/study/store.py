@@ -106,12 +106,8 @@ class Store:
         Where another process is training the same run, this one waits for it. Raises DivergedError
         for a run whose loss stopped being finite, which is kept as such.
         """
-        entry = self._entry(run)
-        if not _is_whole(entry):
-            self._train_needed(run, progress)
-            with self._lock(entry):
-                self._train(run, entry, progress)
-        return _load(run, entry)
+        self._finish(run, progress)
+        return _load(run, self._entry(run))
 
     def lengths(self, run: Run, *, progress: bool = True) -> pd.DataFrame:
         """The lengths of every step of a run, as `gvstudy.train` records them.
@@ -231,14 +227,14 @@ class Store:
     def _unwritable(self, error: OSError) -> ValueError:
         return ValueError(f"can't write to the store {self.folder}: {error.strerror}")
 
-    def _train_needed(self, run: Run, progress: bool, timeout: float = -1) -> None:
-        """Finish what a run needs, before its own lock is taken and its own time counts."""
-        for other in run.needs:
-            entry = self._entry(other)
-            if not _is_whole(entry):
-                self._train_needed(other, progress, timeout)
-                with self._lock(entry, timeout):
-                    self._train(other, entry, progress)
+    def _finish(self, run: Run, progress: bool, timeout: float = -1) -> None:
+        """Train the run unless it is there; what it needs, before its lock and its own time."""
+        entry = self._entry(run)
+        if not _is_whole(entry):
+            for other in run.needs:
+                self._finish(other, progress, timeout)
+            with self._lock(entry, timeout):
+                self._train(run, entry, progress)
 
     def _train(self, run: Run, entry: Path, progress: bool) -> None:
         """Train the run into the store unless it is there; the caller holds the lock."""
@@ -297,7 +293,8 @@ class Store:
         whole = _is_whole(entry)
         if not (whole and _checksums(entry).keys() >= set(files.values())):
             if not whole:
-                self._train_needed(run, progress=False, timeout=0)
+                for other in run.needs:
+                    self._finish(other, progress=False, timeout=0)
             with self._lock(entry, timeout=0):
                 self._train(run, entry, progress=False)
                 for test in tests:
