@@ -465,7 +465,7 @@ def fan_out_trials(size: str) -> list[Run]:
 def fan_out_lengths(size: str) -> list[Run]:
     """Experiment 11: L2 and L2 + GV, and each with the other's step lengths, likewise."""
     return [
-        _planned_run(size, seed=seed, fan="fan_out", **variant)
+        _script_run(size, seed=seed, **variant)
         for seed in _new(size, 16, SEEDS_FAN_OUT)
         for variant in (*PLAIN, YOKED, MIRROR)
     ]
@@ -474,9 +474,7 @@ def fan_out_lengths(size: str) -> list[Run]:
 def fan_out_constants(size: str) -> list[Run]:
     """Experiment 11: L2 and L2 + GV, each times its best constant, likewise."""
     return [
-        _planned_run(
-            size, seed=seed, fan="fan_out", loss=loss, pixel_weight=BEST_CONSTANT_FAN_OUT[loss]
-        )
+        _script_run(size, seed=seed, loss=loss, pixel_weight=BEST_CONSTANT_FAN_OUT[loss])
         for seed in _new(size, 16, SEEDS_FAN_OUT)
         for loss in GV_PAIR
     ]
@@ -485,7 +483,7 @@ def fan_out_constants(size: str) -> list[Run]:
 def fan_out_small_constants(size: str) -> list[Run]:
     """Experiment 11, described only: 3, 10 and 30 times L2, likewise."""
     return [
-        _planned_run(size, seed=seed, fan="fan_out", loss="l2", pixel_weight=constant)
+        _script_run(size, seed=seed, loss="l2", pixel_weight=constant)
         for seed in _new(size, 16, SEEDS_FAN_OUT)
         for constant in (3, 10, 30)
     ]
@@ -505,7 +503,7 @@ def table2_official(size: str) -> list[Run]:
     The constant is the best one of the pixel loss, for all three losses that have it.
     """
     return [
-        _planned_run(size, seed=seed, fan="fan_out", loss=f"{pixel}{added}", pixel_weight=constant)
+        _script_run(size, seed=seed, loss=f"{pixel}{added}", pixel_weight=constant)
         for seed in _new(size, 8)
         for pixel in PIXELS
         for constant in (1, BEST_CONSTANT_FAN_OUT[pixel])
@@ -520,9 +518,7 @@ def longer_trials(size: str) -> list[Run]:
     """
     steps = (3 if size in SMALL else 10) * OFFICIAL_SIZES[size]["steps"]
     return [
-        _planned_run(
-            size, seed=TRIAL_SEED, fan="fan_out", steps=steps, loss=loss, pixel_weight=constant
-        )
+        _script_run(size, seed=TRIAL_SEED, steps=steps, loss=loss, pixel_weight=constant)
         for constant in LONGER_CONSTANTS
         for loss in GV_PAIR
     ]
@@ -531,7 +527,7 @@ def longer_trials(size: str) -> list[Run]:
 def full_size(size: str) -> list[Run]:
     """Experiment 6: VDSR with 20 layers of 64 channels, likewise; as it is and times constants."""
     return [
-        _planned_run(size, size="paper", seed=seed, fan="fan_out", loss=loss, pixel_weight=constant)
+        _script_run(size, size="paper", seed=seed, loss=loss, pixel_weight=constant)
         for seed in _new(size, 8)
         for loss in GV_PAIR
         for constant in (1, BEST_CONSTANT_FAN_OUT[loss])
@@ -651,6 +647,11 @@ def _official_run(grid_size: str, /, **fields: Any) -> Run:
 def _planned_run(grid_size: str, /, **fields: Any) -> Run:
     """Make a run of a planned experiment: the authors' training, in float32 on every machine."""
     return _official_run(grid_size, precision="float32", **fields)
+
+
+def _script_run(grid_size: str, /, **fields: Any) -> Run:
+    """Make such a run that starts from the initial weights of the authors' script."""
+    return _planned_run(grid_size, fan="fan_out", **fields)
 
 
 def _constant_trials(grid_size: str, losses: Sequence[str], /, **cell: Any) -> list[Run]:
