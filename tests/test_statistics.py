@@ -56,6 +56,16 @@ def test_one_seed_has_no_interval_and_no_verdict():
     assert s.verdict(found, found.p, found.p_apart) == "consistent with"
 
 
+def test_the_plan_judges_psnr_and_ssim_at_375_steps_without_equivalence():
+    near = s.effect(table(50, 8, mean=0.001, seed_noise=1e-4, image_noise=1e-4), 0.05)
+    family = {("a", metric): near for metric in ("psnr_y", "ssim_y", "variance_ratio")}
+    judged = {key: near for key in family if key[1] != "variance_ratio"}
+    verdicts = s.judge_planned(family)
+    assert verdicts == s.judge(judged, "official", equivalence=False)
+    assert "no difference" in s.judge(judged, "official").values()
+    assert "no difference" not in verdicts.values()
+
+
 @pytest.mark.parametrize("missing", [np.nan, np.inf])
 def test_an_image_without_a_value_is_left_out(missing):
     chance = np.random.default_rng(0)

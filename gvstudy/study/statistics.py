@@ -125,6 +125,16 @@ def judge(
     }
 
 
+def judge_planned(effects: Mapping[tuple[str, str], Effect]) -> dict[tuple[str, str], str]:
+    """The plan's verdicts on a family from `changes`, of trainings by the authors' recipe.
+
+    PSNR and SSIM are judged, metrics without a margin in `MARGINS` are not; at 375 steps nothing is
+    called equivalent.
+    """
+    family = {key: found for key, found in effects.items() if key[1] in MARGINS}
+    return judge(family, "official", equivalence=False)
+
+
 def table(
     effects: Mapping[tuple[str, str], Effect], verdicts: Mapping[tuple[str, str], str] | None = None
 ) -> pd.DataFrame:
