@@ -51,15 +51,17 @@ def measure_perceptual(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
     if not sr.isfinite().all():
         return dict.fromkeys(PERCEPTUAL_METRICS, float("nan"))
     pairs = [crop_border(images, scale) for images in (as_saved(sr), target)]
-    ours, real = (brightness(hr)(images).double() for images in pairs)
+    single = [brightness(hr)(images).float() for images in pairs]
+    ours, real = (images.double() for images in single)
     side, nan = min(real.shape[-2:]), float("nan")
     # A grey HR has been expanded to three channels: FLIP misreads an image that has one.
     colours = [images[0].permute(1, 2, 0).float().numpy() for images in pairs]
     rise, overshoot = edge_errors(ours, real)
     return {
         "gmsd": gmsd(ours, real),
-        "ms_ssim": float(ms_ssim(ours, real, data_range=1.0)) if side >= MS_SSIM_SIDE else nan,
-        "vif": float(vif(255 * ours, 255 * real)) if side >= VIF_SIDE else nan,
+        # In single precision: twelve times as fast, and the same to 3e-6 and 2e-5.
+        "ms_ssim": float(ms_ssim(*single, data_range=1.0)) if side >= MS_SSIM_SIDE else nan,
+        "vif": float(vif(*(255 * images for images in single))) if side >= VIF_SIDE else nan,
         "flip": _flip(*colours),
         "edge_rise": rise,
         "edge_overshoot": overshoot,

@@ -35,7 +35,7 @@ from gvstudy.training import DivergedError, initial_model, train
 
 TRAINING_VERSION = 3  # raise it when a change of the code changes what a run ends in
 EVALUATION_VERSION = 1  # raise it when a change of the code changes what is measured
-PERCEPTUAL_VERSION = 1  # the same of the perceptual metrics
+PERCEPTUAL_VERSION = 2  # the same of the perceptual metrics
 POLL = 2.0  # seconds between checks of runs that other processes hold
 CHECKSUMS = "checksums.json"  # SHA-256 of a run's other files, written last
 RECORD, WEIGHTS, HISTORY = "run.json", "model.safetensors", "history.csv"
