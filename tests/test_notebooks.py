@@ -210,13 +210,16 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         "0.000015": "1 / 255^2",
         **dict.fromkeys(("0.06", "0.16"), "other machines"),
     },
-    "06_benchmark": {"0.29": "notebook 7"},
+    "06_benchmark": dict.fromkeys(("0.007", "0.29"), "notebook 7"),
     "09_claims": dict.fromkeys(("0.85", "0.024"), "notebook 4"),
-    "A1_protocols": {"37.53": "Kim et al. (2016)"},
+    "A1_protocols": {"0.2": "protocols.csv", "37.53": "Kim et al. (2016)"},
     "A2_gv_in_your_training": {
         **dict.fromkeys(("0.03", "0.20", "0.34", "0.16"), "notebooks 7 and 8"),
         "0.5": "neosr's option",
     },
+    "A4_oddities_of_table_1": dict.fromkeys(
+        ("0.0007", "0.85456", "0.8456", "0.0097", "1.27"), "data/paper/table1.csv"
+    ),
     "solutions/01_gradient_maps": {"0.005": "an assertion's limit"},
     "solutions/04_loss_comparison": dict.fromkeys(("0.002", "0.004"), "differences of two rows"),
     "solutions/05_variance_histograms": dict.fromkeys(("0.16", "0.10", "0.17"), "another machine"),
