@@ -26,6 +26,7 @@ _GENERATED = {
     *("__dict__", "__weakref__", "__doc__", "__module__", "__firstlineno__"),
     *("__slotnames__", "__annotations_cache__"),  # which copying and inspecting leave
 }
+_OF_MODULES = frozenset(vars(nn.Module()))
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ def check_entry(kind: str, name: str, code: object, known: Mapping[str, Source |
     `known` are the names in use; built-in ones have no source. A function may replace an earlier
     version of itself, so that a notebook's cell can be run again.
     """
-    if not isinstance(name, str) or not name.replace("-", "_").isidentifier():
+    text = isinstance(name, str) and name[:1].isalpha()
+    if not text or not name.replace("-", "_").isidentifier():
         raise ValueError(
             f"{kind} name {name!r} is not allowed; letters, digits, '-' and '_' are, a letter "
             f"first, such as 'mine'"
@@ -151,7 +153,7 @@ class _Reader:
             case tuple() | list():
                 yield from self._read_all(*value)
             case set() | frozenset():
-                yield from sorted(text for item in value for text in self.read(item))
+                yield from sorted("\0".join(self.read(item)) for item in value)
             case dict():
                 yield from self._read_all(*value.keys(), *value.values())
             case Tensor():
@@ -163,11 +165,21 @@ class _Reader:
                 yield from self.read(value.__wrapped__)
             case _ if isinstance(value, nn.Module) or self._is_home(type(value)):
                 yield from self.read(type(value))
-                stored = ("_parameters", "_buffers", "_modules")
-                state = {k: v for k, v in vars(value).items() if k in stored or k[0] != "_"}
-                yield from self.read(state)
+                yield from self.read(
+                    {k: v for k, v in vars(value).items() if self._counts(value, k)}
+                )
             case _:
                 raise _UnreadableError(f"{value!r:.80} has no source that can be read")
+
+    def _counts(self, value: Any, name: str) -> bool:
+        """Whether an attribute is part of what an object computes. Private ones may be caches.
+
+        So they count only where they are plain values of the author's own class.
+        """
+        if isinstance(value, nn.Module) and name in _OF_MODULES:
+            return name in ("_parameters", "_buffers", "_modules", "training")
+        plain = self._is_home(type(value)) and isinstance(getattr(value, name), _PLAIN)
+        return not name.startswith("_") or plain
 
     def _read_all(self, *values: object) -> Iterator[str]:
         yield str(len(values))

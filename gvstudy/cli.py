@@ -76,7 +76,7 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
                      help="What the model computes on."),
         click.option("--upsample", default="bicubic", type=click.Choice(KERNELS),
                      show_default=True, help="How the model enlarges LR by interpolation."),
-    ):  # fmt: skip
+    )[::-1]:  # fmt: skip  # the last one applied is listed first
         command = option(command)
     return command
 
@@ -90,27 +90,30 @@ def _load_model(
     built = build_model(model, int(scale), size=size, channels=channels, upsample=upsample)
     if weights is not None:
         try:
-            built.load_state_dict(load_file(weights))
+            values = load_file(weights)
+            _check_description(weights, {
+                "model": model, "scale": int(scale), "size": size, "channels": channels,
+                "upsample": upsample,
+            })  # fmt: skip
+            built.load_state_dict(values)
+        except ValueError:
+            raise
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise ValueError(
                 f"{weights}: no weights of {model} x{scale} {size}: {reason}"
             ) from error
-        _check_weights(weights, built, {
-            "model": model, "scale": int(scale), "size": size, "channels": channels,
-            "upsample": upsample,
-        })  # fmt: skip
+        if not all(value.isfinite().all() for value in built.state_dict().values()):
+            raise ValueError(f"{weights}: the weights hold NaN or infinity")
     return built
 
 
-def _check_weights(weights: Path, model: nn.Module, asked: dict[str, Any]) -> None:
-    """Raise ValueError for weights that aren't finite, or were trained for another model.
+def _check_description(weights: Path, asked: dict[str, Any]) -> None:
+    """Raise ValueError for weights that were trained for another model.
 
     What they were trained for is in the file, or in the `run.json` beside a store's file. Weights
     without either are taken as they are.
     """
-    if not all(value.isfinite().all() for value in model.state_dict().values()):
-        raise ValueError(f"{weights}: the weights hold NaN or infinity")
     trained = description_of(weights)
     for name, value in asked.items():
         if trained.get(name, value) != value:
@@ -214,8 +217,11 @@ def upscale(
         read(path)
     warnings.simplefilter("ignore", UserWarning)  # printed by now
     for path, target in tqdm(pairs, "enlarging", leave=False):
-        write(target, to_uint8(super_resolve(loaded, to_float(read(path))))[0])
-        click.echo(click.format_filename(target))
+        sr = super_resolve(loaded, to_float(read(path)))
+        if not sr.isfinite().all():
+            raise ValueError(f"{path}: these weights make a picture that isn't finite")
+        write(target, to_uint8(sr)[0])
+        tqdm.write(click.format_filename(target))
 
 
 @main.command()
@@ -259,7 +265,9 @@ def study(
 
 @main.command()
 @click.argument("names", nargs=-1, required=True, type=click.Choice(sorted(GRIDS)))
-@click.option("--size", default="reduced", show_default=True, type=click.Choice(sorted(GRID_SIZES)))
+@click.option("--size", default="reduced", show_default=True, type=click.Choice(sorted(GRID_SIZES)),
+              help="smoke: seconds; quick: minutes, small sets; reduced: the study's; full: models "
+                   "as published.")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(min=1), metavar="N",
               help="Use only the first N seeds.")  # fmt: skip
 @click.option("--test-set", "sets", multiple=True,
@@ -273,6 +281,7 @@ def study(
                    "that figures show.")  # fmt: skip
 @click.option("--perceptual", is_flag=True, help="Measure the perceptual metrics as well.")
 @click.option("--add", is_flag=True, help="With --out: keep the folder's other runs.")
+@click.option("--overwrite", is_flag=True, help="With --out: replace the folder's results.")
 def grid(
     names: tuple[str, ...],
     size: str,
@@ -283,6 +292,7 @@ def grid(
     out: Path | None,
     perceptual: bool,
     add: bool,
+    overwrite: bool,
 ) -> None:
     """Train and measure the runs of tables and controls; those that are finished are skipped.
 
@@ -294,10 +304,12 @@ def grid(
         raise ValueError("use either --workers or --scheduler, not both")
     if add and not out:
         raise ValueError("--add needs --out, the folder whose other runs are kept")
+    if add and overwrite:
+        raise ValueError("use either --add or --overwrite, not both")
     store = Store()
     if out:
         for file in reference.file_names(store, runs, perceptual=perceptual):
-            _check_writable(out / file, overwrite=True)
+            _check_writable(out / file, add or overwrite)
     if perceptual:
         with _needing("perceptual"):
             import torchmetrics  # noqa: F401

@@ -15,11 +15,11 @@ from gvstudy.models import MODELS, check_model
 from gvstudy.validation import check_choice, check_integer, check_number
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+OPTIMIZERS = ("adam", "sgd")
 LENGTHS = ("update", "clipped")  # what a run can take from another: columns of its recorded lengths
 FEWEST_STEPS = 3  # that a cycle of learning rates needs
 # Far beyond any training, so that a typo is refused before anything runs.
 MOST_STEPS, LARGEST_BATCH, LARGEST_CROP, LARGEST_SEED = 10**8, 10**5, 10**4, 2**63 - 1
-_FLOATS = ("learning_rate", "start_learning_rate", "gv_weight", "tv_weight", "pixel_weight")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Recipe:
     """How a model is trained: optimiser, schedule, clipping, and how crops are drawn."""
 
     source: str  # where it is taken from
-    optimizer: str  # adam or sgd
+    optimizer: str  # one of `OPTIMIZERS`
     momentum: float = 0.0  # of SGD
     weight_decay: float = 0.0
     max_grad_norm: float = 0.0  # a longer gradient is scaled down to this norm; 0: no limit
@@ -40,6 +40,11 @@ class Recipe:
     augment: bool = True  # crops are flipped and turned at random
     shuffle: bool = False  # every picture comes once before any comes again
     pixel_only: bool = False  # follow the pixel loss's gradient, rescaled to the whole loss's norm
+
+    def __post_init__(self) -> None:
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        if self.optimizer == "adam" and self.momentum:
+            raise ValueError(f"momentum {self.momentum} is not allowed; with adam only 0 is")
 
 
 _OFFICIAL = Recipe(
@@ -113,10 +118,10 @@ class Run:
     seed: int = 0  # of the initial weights and of the sequence of crops
     size: str = "reduced"  # paper or reduced
     channels: str = "rgb"  # rgb, luma, or rgb-to-grey (VDSR)
-    upsample: str = "bicubic"  # how the model enlarges LR: bicubic or bilinear
+    upsample: str = "bicubic"  # how a model that enlarges LR does it: bicubic or bilinear
     downsample: str = "bicubic"  # how LR is made: bicubic or bilinear
     train_set: str = "builtin-train"  # a data set's name
-    valid_set: str = "builtin-valid"  # watched while training; decides nothing
+    valid_set: str = "builtin-valid"  # watched while training; decides nothing, yet is in the id
     recipe: str = "tuned"  # how it is trained, one of `RECIPES`
     steps: int = 500  # optimiser steps
     batch_size: int = 16  # crops a step
@@ -150,7 +155,6 @@ class Run:
         check_choice("padding", self.padding, PADDINGS)
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("lengths_of", self.lengths_of, LENGTHS)
-        check_integer("scale", self.scale, 2)
         check_integer("seed", self.seed, 0, LARGEST_SEED)
         check_integer("steps", self.steps, FEWEST_STEPS, MOST_STEPS)
         check_integer("batch_size", self.batch_size, 1, LARGEST_BATCH)
@@ -162,8 +166,9 @@ class Run:
         check_number("gv_weight", self.gv_weight)
         check_number("tv_weight", self.tv_weight)
         check_number("pixel_weight", self.pixel_weight, positive=True)
-        for name in _FLOATS:
-            object.__setattr__(self, name, float(getattr(self, name)))  # 1 and 1.0 are one run
+        for field in fields(self):  # 1 and 1.0 are one run, and so are numpy's numbers
+            if field.type in (int, float):
+                object.__setattr__(self, field.name, field.type(getattr(self, field.name)))
         if self.crop_size % self.scale:
             raise ValueError(f"scale {self.scale} does not divide crop_size {self.crop_size}")
         largest = self.crop_size - (2 if self.padding == "valid" else 0)
@@ -177,10 +182,11 @@ class Run:
     @property
     def label(self) -> str:
         """The run in a few words, for progress bars."""
+        loss = f"({self.loss})" if "+" in self.loss and self.pixel_weight != 1 else self.loss
         factor = "" if self.pixel_weight == 1 else f"{self.pixel_weight:g}*"
         lengths = f", lengths of {self.lengths_from}" if self.lengths_from else ""
         fan = "" if self.fan == "fan_in" else f", {self.fan}"
-        return f"{self.model} x{self.scale} {factor}{self.loss}{lengths}{fan} seed {self.seed}"
+        return f"{self.model} x{self.scale} {factor}{loss}{lengths}{fan} seed {self.seed}"
 
     @property
     def gv_patch_size(self) -> int:

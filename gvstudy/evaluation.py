@@ -18,6 +18,7 @@ from gvstudy.gradients import variance_metrics
 from gvstudy.images import (
     SCALES,
     as_saved,
+    at_least_float32,
     crop_to_multiple,
     make_lr,
     make_pair,
@@ -52,9 +53,14 @@ def psnr_y(saved: Tensor, hr: Tensor, scale: int) -> float:
 
     `saved` is SR after rounding to 8 bits. Where HR's three channels are equal, the images count as
     grey, and are scored as `measure` scores grey pictures. Raises ValueError for tensors that are
-    no image batches of one shape.
+    no image batches of one shape, and where the cropped border leaves nothing.
     """
     check_images(saved, hr)
+    if min(hr.shape[-2:]) <= 2 * scale:
+        raise ValueError(
+            f"images of {hr.shape[-2]}x{hr.shape[-1]} pixels are too small: at x{scale} both sides "
+            f"need more than {2 * scale}"
+        )
     grey = bool((hr == hr[:, :1]).all())
     to_channel = brightness(hr[0, :1] if grey else hr[0])
     return psnr(*(crop_border(to_channel(images), scale) for images in (saved, hr)))
@@ -84,14 +90,14 @@ def super_resolve(model: nn.Module, lr: Tensor) -> Tensor:
     """Enlarge LR (1, 3, h, w) in [0, 1] to SR (1, 3, s*h, s*w) on the CPU.
 
     SR is the model's raw output, neither clamped nor rounded. The model runs in evaluation mode on
-    its own device and returns to its former mode afterwards. Raises ValueError for a tensor that
-    is no image batch.
+    its own device, in its own precision, and returns to its former mode afterwards. Raises
+    ValueError for a tensor that is no image batch.
     """
     check_images(lr)
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    weights = next((p for p in model.parameters() if p.is_floating_point()), lr)
     modes = {module: module.training for module in model.modules()}  # a part may be frozen
     try:
-        return model.eval()(lr.to(device)).cpu()
+        return at_least_float32(model.eval()(lr.to(weights)).cpu())
     finally:
         for module, training in modes.items():
             module.training = training
@@ -110,6 +116,7 @@ def enlarge(models: Mapping[str, nn.Module], picture: Tensor, scale: int) -> dic
     return {"HR": hr} | {name: as_saved(super_resolve(net, lr)) for name, net in models.items()}
 
 
+@torch.no_grad()
 def measure(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
     """The `METRICS` of one SR image (1, 3, H, W), the model's raw output, against HR.
 
@@ -136,13 +143,16 @@ def measure(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
     }
 
 
-def check_measurable(hr: Tensor, scale: int) -> None:
-    """Raise ValueError unless HR is a picture, uint8 (C, H, W), large enough to be measured."""
-    check_picture(hr)
+def check_measurable(hr: Tensor, scale: int, name: str = "HR") -> None:
+    """Raise ValueError unless HR is a picture, uint8 (C, H, W), large enough to be measured.
+
+    The message says the picture's `name`.
+    """
+    check_picture(hr, name)
     least = max(SMALLEST_SIDE, WINDOW + 2 * scale)  # SSIM is measured inside the border
     if min(hr.shape[-2:]) < least:
         raise ValueError(
-            f"HR of {hr.shape[-2]}x{hr.shape[-1]} pixels is too small to measure; "
+            f"{name} of {hr.shape[-2]}x{hr.shape[-1]} pixels is too small to measure; "
             f"at x{scale} both sides need at least {least}"
         )
 
@@ -166,12 +176,15 @@ def evaluate(
         measured: what is measured: `measure`, or `gvstudy.perceptual.measure_perceptual`.
         progress: show a progress bar.
 
-    Raises ValueError for an unknown scale, and for pictures that `measure` refuses.
+    Raises ValueError for an unknown scale, for no pictures, and for one that is no picture or is
+    too small to be measured.
     """
     check_choice("scale", scale, SCALES)
+    if not pictures:
+        raise ValueError("no pictures to measure")
     rows = []
     for name, picture in tqdm(pictures.items(), "measuring", leave=False, disable=not progress):
-        check_picture(picture)
+        check_measurable(picture, scale, name)
         hr = crop_to_multiple(picture, scale)
         sr = super_resolve(model, to_float(make_lr(hr, scale, downsample)))
         rows.append({"image": name, "scale": scale, **measured(sr, hr, scale)})
@@ -195,4 +208,6 @@ def brightness(hr: Tensor) -> Callable[[Tensor], Tensor]:
 
 def _own_grey(images: Tensor) -> Tensor:
     """The values of grey images: `to_grey` weights add up to a little less than 1."""
+    if images.shape[1] == 1:
+        return images
     return to_grey(images) / to_grey(torch.ones(1, 3, 1, 1))

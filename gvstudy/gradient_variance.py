@@ -12,6 +12,7 @@ or the sign of an edge.
 
 import math
 from collections.abc import Callable
+from numbers import Real
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from gvstudy import _fused
 from gvstudy.gradients import PADDINGS, patch_grid, variance_maps
+from gvstudy.images import at_least_float32
 from gvstudy.validation import check_choice, check_images, check_integer
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -55,8 +57,9 @@ def gradient_variance_loss(
             "charbonnier", which is sqrt(difference^2 + 1e-12).
         value_range: the values of black and white. Images are brought to [0, 1] first, because the
             squared loss grows with the fourth power of the range.
-        hr_maps: `variance_maps(hr, patch_size, padding)` of an HR in [0, 1], in place of `hr`. It
-            saves time where the same HR comes again and again.
+        hr_maps: `gradients.variance_maps(hr, patch_size, padding)` of an HR in [0, 1], in place of
+            `hr`. It saves time where the same HR comes again and again. The module makes them in
+            `GradientVarianceLoss.maps`.
 
     Half precision is computed in float32. Under the transforms of `torch.func` (vmap, jvp, grad,
     also grad of grad) the plain arithmetic of `gradients` is used; elsewhere the gradient can't be
@@ -118,18 +121,27 @@ class GradientVarianceLoss(nn.Module):
         _check_options(patch_size, padding, reduction, criterion, value_range)
         self.patch_size, self.padding, self.reduction = patch_size, padding, reduction
         self.criterion, self.value_range = criterion, value_range
-        self._range_checked_on_gpu = False
+        self._checked_on: set[str] = set()  # kinds of devices on which an HR's range was checked
 
     def forward(
         self, sr: Tensor, hr: Tensor | None = None, *, hr_maps: Tensor | None = None
     ) -> Tensor:
         if not torch.compiler.is_compiling():
-            on_gpu = hr is not None and hr.device.type != "cpu"
-            if not (on_gpu and self._range_checked_on_gpu):
+            device = "cpu" if hr is None else hr.device.type
+            if device == "cpu" or device not in self._checked_on:
                 check_range(hr, self.value_range)
-            self._range_checked_on_gpu |= on_gpu
+                self._checked_on.add(device)
         maps = _variances(sr, hr, hr_maps, self.patch_size, self.padding, self.value_range)
         return self._compare(*maps)
+
+    def maps(self, hr: Tensor) -> Tensor:
+        """HR's variance maps (N, 2, rows, columns), to be given as `hr_maps`; HR is (N, C, H, W).
+
+        Raises ValueError for another shape or type, and for values outside the range.
+        """
+        check_range(hr, self.value_range)
+        images = _to_unit_range(hr.detach(), self.value_range)
+        return variance_maps(images, self.patch_size, self.padding)
 
     def _compare(self, v_sr: Tensor, v_hr: Tensor) -> Tensor:
         return _distance(v_sr, v_hr, self.criterion, self.reduction)
@@ -153,9 +165,11 @@ class GradientDeviationLoss(GradientVarianceLoss):
 def charbonnier_loss(sr: Tensor, hr: Tensor, reduction: str = "mean") -> Tensor:
     """sqrt((sr - hr)^2 + 1e-12): L1 with a round bottom, so that its slope at zero is zero.
 
-    Tensors of one shape; `reduction` is "mean", "sum" or "none". Raises ValueError for another.
+    Tensors of one shape; `reduction` is "mean", "sum" or "none". Raises ValueError for others.
     """
     check_choice("reduction", reduction, REDUCTIONS)
+    if sr.shape != hr.shape:
+        raise ValueError(f"SR and HR differ in shape: {tuple(sr.shape)} and {tuple(hr.shape)}")
     distance = ((sr - hr).square() + 1e-12).sqrt()
     if reduction == "none":
         return distance
@@ -190,7 +204,7 @@ def _variances(
     if value_range != UNIT_RANGE:
         batches = [_to_unit_range(images, value_range) for images in batches]
     if _is_traced(sr):  # the compiler fuses the plain version by itself
-        maps = [variance_maps(_at_least_float32(images), n, padding) for images in batches]
+        maps = [variance_maps(at_least_float32(images), n, padding) for images in batches]
     else:
         maps = list(_fused.variance_maps(n, border, *batches))
     if hr_maps is not None:
@@ -227,11 +241,7 @@ def _is_traced(images: Tensor) -> bool:
 
 def _to_unit_range(images: Tensor, value_range: tuple[float, float]) -> Tensor:
     low, high = value_range
-    return (_at_least_float32(images) - low) / (high - low)
-
-
-def _at_least_float32(images: Tensor) -> Tensor:
-    return images.to(torch.promote_types(images.dtype, torch.float32))
+    return (at_least_float32(images) - low) / (high - low)
 
 
 def _check_options(
@@ -246,6 +256,7 @@ def _check_options(
     check_choice("reduction", reduction, REDUCTIONS)
     check_choice("criterion", criterion, CRITERIA)
     pair = isinstance(value_range, tuple | list) and len(value_range) == 2
+    pair = pair and all(isinstance(value, Real) for value in value_range)
     if not (pair and -math.inf < value_range[0] < value_range[1] < math.inf):
         raise ValueError(
             f"value_range {value_range} is not allowed; (low, high) with low below high is, "
@@ -255,9 +266,11 @@ def _check_options(
 
 def check_range(hr: Tensor | None, value_range: tuple[float, float]) -> None:
     """Raise ValueError if HR (N, C, H, W) leaves the range, where its values can be looked at."""
-    if hr is None or _is_traced(hr):
+    if hr is None:
         return
     check_images(hr)
+    if _is_traced(hr):
+        return
     low, high = (float(value) for value in hr.detach().aminmax())
     slack = _SLACK * (value_range[1] - value_range[0])
     if not (low >= value_range[0] - slack and high <= value_range[1] + slack):  # NaN included

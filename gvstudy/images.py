@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gvstudy.paths import replacing
-from gvstudy.validation import check_choice
+from gvstudy.validation import check_choice, check_picture
 
 SCALES = (2, 3, 4)
 KERNELS = ("bicubic", "bilinear")
@@ -33,7 +33,7 @@ TURNS = {  # by its value: what undoes it, in Pillow's words
 }
 
 
-def read(path: Path) -> Tensor:
+def read(path: str | Path) -> Tensor:
     """Read a picture file as uint8 (C, H, W): C = 1 for a grey file, 3 (RGB) for any other.
 
     Palettes are converted to RGB, and the camera's rotation is applied. 16 bits become 8: grey
@@ -43,6 +43,7 @@ def read(path: Path) -> Tensor:
     """
     from PIL import Image  # here, because the loss doesn't need Pillow
 
+    path = Path(path)
     if path.exists() and not path.is_file():  # a named pipe would be waited for without end
         raise ValueError(f"{path}: not a picture that can be read (no regular file)")
     try:
@@ -70,10 +71,16 @@ def read(path: Path) -> Tensor:
     return torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1).contiguous()
 
 
-def write(path: Path, picture: Tensor) -> None:
-    """Write a uint8 picture (C, H, W), completely or not at all; the suffix sets the format."""
+def write(path: str | Path, picture: Tensor) -> None:
+    """Write a uint8 picture (C, H, W), completely or not at all; the suffix sets the format.
+
+    Raises ValueError for a suffix that Pillow can't write.
+    """
     from PIL import Image
 
+    path = Path(path)
+    if path.suffix.lower() not in Image.registered_extensions():
+        raise ValueError(f"{path}: no picture format has the suffix {path.suffix!r}; use .png")
     pixels = picture.permute(1, 2, 0).squeeze(-1).numpy()
     with replacing(path) as temporary:
         Image.fromarray(pixels).save(temporary)
@@ -92,6 +99,11 @@ def to_uint8(images: Tensor) -> Tensor:
 def as_saved(images: Tensor) -> Tensor:
     """Images (N, C, H, W) as an 8-bit file would return them: clamped, rounded, float again."""
     return to_uint8(images).float() / 255
+
+
+def at_least_float32(images: Tensor) -> Tensor:
+    """Images of half precision in float32, all others as they are."""
+    return images.to(torch.promote_types(images.dtype, torch.float32))
 
 
 def crop_to_multiple(images: Tensor, scale: int) -> Tensor:
@@ -152,16 +164,20 @@ def upscale(images: Tensor, scale: int, kernel: str = "bicubic") -> Tensor:
 def make_lr(picture: Tensor, scale: int, kernel: str = "bicubic") -> Tensor:
     """Make the 8-bit LR picture (C, H/scale, W/scale) of a uint8 HR picture (C, H, W).
 
-    Raises ValueError where `scale` doesn't divide H and W, or for an unknown kernel.
+    Raises ValueError for what is no such picture, where `scale` doesn't divide H and W, or for an
+    unknown kernel.
     """
+    check_picture(picture)
     return to_uint8(downscale(picture.float() / 255, scale, kernel))
 
 
 def make_pair(picture: Tensor, scale: int, kernel: str = "bicubic") -> tuple[Tensor, Tensor]:
     """Make LR (1, 3, H/scale, W/scale) and HR (1, 3, H, W), in [0, 1], from a uint8 picture.
 
-    HR is the picture, cropped so that `scale` divides its sides. LR is that of `make_lr`.
+    HR is the picture, cropped so that `scale` divides its sides. LR is that of `make_lr`. Raises
+    ValueError for what is no picture, one smaller than `scale`, or an unknown kernel.
     """
+    check_picture(picture)
     hr = crop_to_multiple(picture, scale)
     return to_float(make_lr(hr, scale, kernel)), to_float(hr)
 
@@ -179,7 +195,9 @@ def _resize(images: Tensor, up: int, down: int, kernel: str) -> Tensor:
     padded = _mirror(_mirror(batch, REACH * down, -2), REACH * down, -1)
     margin = REACH * up
     size = [height + 2 * margin, width + 2 * margin]
-    resized = F.interpolate(padded, size, mode=kernel, antialias=True)
+    # PyTorch can't do this in half precision.
+    resized = F.interpolate(at_least_float32(padded), size, mode=kernel, antialias=True)
+    resized = resized.to(images.dtype)
     inside = resized[..., margin : margin + height, margin : margin + width]
     return inside.reshape(*images.shape[:-2], height, width)
 

@@ -20,6 +20,9 @@ from gvstudy.gradient_variance import (
     GradientVarianceLoss,
     gradient_variance_loss,
 )
+from gvstudy.gradients import PADDINGS
+from gvstudy.images import at_least_float32
+from gvstudy.validation import check_choice, check_images, check_integer, check_number
 
 PATCH_OPTIONS = ("patch_size", "padding")
 
@@ -34,7 +37,13 @@ class ComposedLoss(nn.Module):
         self.parts = nn.ModuleList(part for part in losses.values() if isinstance(part, nn.Module))
 
     def terms(self, sr: Tensor, hr: Tensor) -> dict[str, Tensor]:
-        """The summands by name, the pixel loss first, weights applied; the loss is their sum."""
+        """The summands by name, the pixel loss first, weights applied; the loss is their sum.
+
+        Half precision is computed in float32. Raises ValueError for SR and HR that aren't image
+        batches of one shape.
+        """
+        check_images(sr, hr)
+        sr, hr = at_least_float32(sr), at_least_float32(hr)
         # The order of evaluation is the order in which autograd adds up, so it is part of a run.
         values = {name: loss(sr, hr) for name, loss in self.losses.items()}
         _, *added = values
@@ -126,6 +135,8 @@ def register_loss(name: str, loss: Callable[..., Tensor], *, version: str = "") 
     images = () if isinstance(loss, type) else ("sr", "hr")
     expected = f"({', '.join(images)}), and patch_size and padding if it uses them"
     check_call(f"loss {name!r}", loss, expected, *images, **dict.fromkeys(options))
+    if isinstance(loss, type) and not any("__call__" in vars(base) for base in loss.__mro__):
+        raise ValueError(f"loss {name!r}: instances of {loss.__qualname__} can't be called")
     source = Source(loss, version)
     source.digest()  # what can't be read is refused now, not after a training
     PIXEL_LOSSES[name] = REGULARISERS[name] = Loss(loss, options, source=source)
@@ -164,8 +175,13 @@ def build_loss(
     differences over the whole batch; their weight is 1e-8).
 
     The result is called with SR and HR, both (N, C, H, W) in [0, 1]; its `terms` are the summands
-    by name. `patch_size` is in pixels. Raises ValueError for an unknown name.
+    by name. `patch_size` is in pixels. Raises ValueError for an unknown name or padding, a patch
+    size below 2, and weights that aren't finite numbers from 0 on.
     """
+    check_number("gv_weight", gv_weight)
+    check_number("tv_weight", tv_weight)
+    check_integer("patch_size", patch_size, 2)
+    check_choice("padding", padding, PADDINGS)
     entries = find_losses(name)
     weights = {"gv_weight": gv_weight, "tv_weight": tv_weight}
     losses = {part: entry.bind(patch_size, padding) for part, entry in entries.items()}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gvstudy._source import Source, accepted, check_call, check_entry
 from gvstudy.images import KERNELS, SCALES, to_grey, upscale
-from gvstudy.validation import check_choice
+from gvstudy.validation import check_choice, check_integer
 
 MODEL_SIZES = ("paper", "reduced")
 CHANNELS = ("rgb", "rgb-to-grey", "luma")
@@ -212,6 +212,7 @@ def check_model(name: str, scale: int, size: str, channels: str, upsample: str, 
     """Raise ValueError, with the known values, for a model that `build_model` can't build."""
     check_choice("model", name, MODELS)
     check_choice("scale", scale, SCALES)
+    check_integer("scale", scale, 2)  # 2.0 is one of them, too
     check_choice("size", size, MODEL_SIZES)
     check_choice("channels", channels, CHANNELS)
     check_choice(f"channels of {name}", channels, MODELS[name].channels)

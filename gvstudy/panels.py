@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from gvstudy.gradients import gradient_maps, variance_maps
+from gvstudy.gradients import ROUNDING, gradient_maps, variance_maps
 from gvstudy.images import to_grey, to_uint8
 from gvstudy.plots import MARK, colour, spelled
 
@@ -40,7 +40,7 @@ def gradient_grid(images: Mapping[str, Tensor], box: Box | None = None) -> Figur
     """
     gradients = {name: gradient_maps(image) for name, image in images.items()}
     hr = next(iter(gradients.values()))
-    limit = max(float(gx.abs().quantile(0.98)) for gx, _ in gradients.values())
+    limit = max(float(np.quantile(gx.abs().numpy(), 0.98)) for gx, _ in gradients.values())
     figure, axes = _empty_grid(4, images, ("image", "$G_x$", "$G_y$", "distance"))
     for column, (name, image) in enumerate(images.items()):
         _show_image(axes[0, column], image, box)
@@ -178,7 +178,10 @@ def crops(
     Images are (1, C, H, W). `notes` are written below the crops, by image name. With `errors`,
     each crop's mean absolute difference from the first image, HR, is shown below it, all on one
     scale. Every pixel of a crop is a square of whole pixels on a screen of double resolution.
+    Raises ValueError where there is nothing to compare with HR.
     """
+    if errors and len(images) < 2:
+        raise ValueError("errors need a second image, to be compared with the first")
     hr = next(iter(images.values()))
     top, left, side = box
     cell = max(1, 288 // side) * side / 2  # pixels at 75 dots an inch
@@ -204,7 +207,7 @@ def crops(
         away = {
             name: (_inside(one, box) - real).abs().mean(dim=1)[0] for name, one in images.items()
         }
-        limit = max(float(error.quantile(0.99)) for error in away.values())
+        limit = max(float(np.quantile(error.numpy(), 0.99)) for error in away.values())
     for column, (name, image) in enumerate(images.items(), start=1):
         lowest = ax = place(column, 0)
         _show_image(ax, image, box)
@@ -262,6 +265,7 @@ def _show_image(ax: Axes, image: Tensor, box: Box | None = None) -> None:
 
 def _four_decades(top: float) -> mpl.colors.LogNorm:
     """A logarithmic scale of colours that ends at `top`."""
+    top = max(top, ROUNDING)  # an image of one grey has no variance at all
     return mpl.colors.LogNorm(top * 1e-4, top, clip=True)
 
 

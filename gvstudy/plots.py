@@ -134,6 +134,8 @@ def choices(measured: pd.DataFrame) -> Figure:
     ax.axvline(0, color="0.7", linewidth=1)
     positions = np.arange(len(changes))
     for scale, offset, marker in ((2, 0.2, "o"), (3, 0, "s"), (4, -0.2, "^")):
+        if scale not in changes:
+            continue
         style = {"color": SCALE_COLOURS[scale], "marker": marker, "label": f"x{scale}"}
         ax.scatter(changes[scale], positions + offset, **style)
     ax.set_yticks(positions, changes.index)
@@ -196,7 +198,7 @@ def variance_histograms(variances: pd.DataFrame) -> Figure:
     """
     found = dict(iter(variances.groupby("image", sort=False)["variance"]))
     hr = found.pop("HR")
-    bins = np.geomspace(1e-5, float(variances["variance"].max()), 40)
+    bins = np.geomspace(1e-5, max(float(variances["variance"].max()), 1e-4), 40)
     figure, axes = plt.subplots(
         1, len(found), figsize=(3.4 * len(found), 2.9), sharey=True, squeeze=False
     )
@@ -243,15 +245,16 @@ def tradeoff(table: pd.DataFrame) -> Figure:
     """
     figure, ax = plt.subplots(figsize=(7, 3.6))
     for pixel, rows in table.groupby("pixel", sort=False):
-        hue = COLOURS[str(pixel)]
+        hue = colour(str(pixel))
         points = rows.set_index("regulariser")[["variance_ratio", "psnr_y"]]
         for regulariser, point in points.iterrows():
             face = "none" if regulariser == "tv" else hue
             style: dict[str, Any] = {"marker": REGULARISER_MARKERS[regulariser], "zorder": 3}
             ax.scatter(point.iloc[0], point.iloc[1], s=80, facecolor=face, edgecolor=hue, **style)
         arrow = {"arrowstyle": "->", "color": hue, "shrinkA": 5, "shrinkB": 5, "linewidth": 1.6}
-        ax.annotate("", points.loc["gv"], points.loc["alone"], arrowprops=arrow)
-        down = points.loc["gv", "psnr_y"] < points.loc["alone", "psnr_y"]
+        with_gv = points.loc["gv" if "gv" in points.index else "alone"]
+        ax.annotate("", with_gv, points.loc["alone"], arrowprops=arrow)
+        down = with_gv["psnr_y"] < points.loc["alone", "psnr_y"]
         aside: dict[str, Any] = {"xytext": (0, 8 if down else -18), "ha": "center"}
         name = {"color": hue, "weight": "bold", "textcoords": "offset points"}
         ax.annotate(spelled(str(pixel)), points.loc["alone"], **aside, **name)

@@ -198,7 +198,9 @@ def build_optimizer(
     """The recipe's optimiser, and its schedule over that many steps."""
     optimizer: torch.optim.Optimizer
     if recipe.optimizer == "adam":
-        optimizer = torch.optim.Adam(parameters, learning_rate, fused=True)
+        optimizer = torch.optim.Adam(
+            parameters, learning_rate, weight_decay=recipe.weight_decay, fused=True
+        )
     else:
         optimizer = torch.optim.SGD(
             parameters,
@@ -252,11 +254,12 @@ def rescale(tensors: Sequence[Tensor], length: Tensor) -> None:
 
 
 def validate(model: nn.Module, pairs: list[tuple[Tensor, Tensor]], scale: int) -> dict[str, float]:
-    """Two of `evaluate`'s columns, averaged over pairs of LR and HR as `make_pair` makes them.
+    """PSNR on luma and variance ratio, averaged over pairs of LR and HR as `make_pair` makes them.
 
-    Both are NaN if any value of SR isn't finite.
+    They are `evaluate`'s, but that grey pictures stored as RGB count as grey (see `psnr_y`). Both
+    are NaN if any value of SR isn't finite.
     """
-    raw = [super_resolve(model, lr).float() for lr, _ in pairs]
+    raw = [super_resolve(model, lr) for lr, _ in pairs]
     if not all(sr.isfinite().all() for sr in raw):
         return dict.fromkeys(("psnr_y", "variance_ratio"), float("nan"))
     saved = [(as_saved(sr), hr) for sr, (_, hr) in zip(raw, pairs, strict=True)]

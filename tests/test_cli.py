@@ -90,7 +90,7 @@ def test_weights_of_a_finished_run(folder, store, tmp_path):
     refused(gvstudy("upscale", folder / "grey.png", *model, "--out", out), "--overwrite")
 
     wrong = ["--model", "vdsr", "--weights", weights]
-    refused(gvstudy("evaluate", *wrong), "no weights of vdsr x2 reduced")
+    refused(gvstudy("evaluate", *wrong), "was trained for model espcn, not vdsr")
     refused(gvstudy("evaluate", "--model", "espcn"), "--weights")
     junk = tmp_path / "junk.safetensors"
     junk.write_bytes(b"junk")
@@ -146,6 +146,17 @@ def test_weights_that_are_not_finite_are_refused(store, folder, tmp_path):
     save_file(weights, tmp_path / "nan.safetensors")
     model = ["--model", "espcn", "--weights", tmp_path / "nan.safetensors"]
     refused(gvstudy("upscale", folder / "grey.png", *model, "--out", tmp_path), "NaN or infinity")
+
+
+def test_a_picture_that_is_not_finite_is_not_written(store, folder, tmp_path):
+    weights = {
+        name: 1e30 * value for name, value in load_file(trained(store, model="vdsr")).items()
+    }
+    save_file(weights, tmp_path / "huge.safetensors")
+    model = ["--model", "vdsr", "--weights", tmp_path / "huge.safetensors"]
+    command = ["upscale", folder / "grey.png", *model, "--out", tmp_path / "out"]
+    refused(gvstudy(*command), "grey.png", "isn't finite")
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_targets_that_are_no_regular_files_are_refused(folder, tmp_path):
@@ -302,7 +313,7 @@ def test_a_picture_one_pixel_wide(tmp_path):
     result = gvstudy("upscale", folder / "thin.png", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert Image.open(tmp_path / "out" / "thin_x2.png").size == (2, 60)
-    refused(gvstudy("evaluate", "--data", f"folder:{folder}"), "30x1", "too small for scale 2")
+    refused(gvstudy("evaluate", "--data", f"folder:{folder}"), "thin of 30x1", "too small")
 
 
 def test_a_truncated_picture(tmp_path):
@@ -339,6 +350,10 @@ def test_a_grid_is_written_to_a_folder(tmp_path):
     assert f"2 runs, 4 rows in {tmp_path / 'saved'}" in result.output
     assert {path.name for path in (tmp_path / "saved").iterdir()} == {"rows.csv.gz", "runs.csv"}
     assert list(pd.read_csv(tmp_path / "saved" / "runs.csv")["grids"]) == ["headline"] * 2
+    refused(gvstudy("grid", "headline", *options), "runs.csv exists already; use --overwrite")
+    refused(gvstudy("grid", "headline", *options, "--add", "--overwrite"), "not both")
+    for option in ("--add", "--overwrite"):
+        assert gvstudy("grid", "headline", *options, option).exit_code == 0
 
 
 @pytest.mark.slow

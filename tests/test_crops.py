@@ -120,3 +120,20 @@ def test_shuffled_pictures_come_once_each_before_any_comes_again():
     assert all(int(crop[0, 0, 0]) == int(crop[1, 0, 0]) == 0 for crop in torch.cat(hr))
     later = [to_uint8(hr) for _, hr in crops.batches(4, 2, generator, start=5)]
     assert [int(crop[2, 0, 0]) for crop in torch.cat(later)] == order[20:]
+
+
+def test_drawing_goes_through_all_shuffled_pictures():
+    pictures = {str(i): numbered(8, 8, 10 * i) for i in range(8)}
+    crops = Crops(pictures, 8, 2, "bicubic", CPU, shuffle_seed=0)
+    generator = torch.Generator().manual_seed(0)
+    drawn = [
+        int(hr[0, 2].max() * 255) // 10 for _ in range(8) for hr in [crops.draw(1, generator)[1]]
+    ]
+    assert sorted(drawn) == list(range(8))
+
+
+def test_what_cannot_be_drawn_from():
+    with pytest.raises(ValueError, match="no pictures to draw crops from"):
+        Crops({}, 8, 2, "bicubic", CPU)
+    with pytest.raises(ValueError, match="mine: expected a picture, uint8"):
+        Crops({"mine": torch.rand(3, 8, 8)}, 8, 2, "bicubic", CPU)

@@ -171,3 +171,36 @@ def test_bicubic_has_the_published_figures(key, published):
     rows = evaluate(build_model("bicubic", scale), load_images(name), scale)
     assert rows["psnr_y"].mean() == pytest.approx(published[0], abs=0.03)
     assert rows["ssim_y"].mean() == pytest.approx(published[1], abs=0.0012)
+
+
+def test_a_model_in_half_precision_is_measured():
+    pictures = {"camera": load_images("builtin-test")["camera"][:, :64, :64]}
+    for name in ("vdsr", "edsr"):
+        model = build_model(name, 2, size="reduced")
+        exact = evaluate(model, pictures, 2)
+        rounded = evaluate(model.bfloat16(), pictures, 2)
+        assert rounded["psnr_y"].item() == pytest.approx(exact["psnr_y"].item(), abs=0.5)
+
+
+def test_a_plain_output_with_a_gradient_is_measured():
+    picture = load_images("builtin-test")["coffee"][:, :64, :64]
+    lr, _ = make_pair(picture, 2)
+    assert measure(build_model("vdsr", 2, size="reduced")(lr), picture, 2)["psnr_y"] > 0
+
+
+def test_a_grey_batch_is_scored_like_its_repeated_channels():
+    hr = to_float(load_images("builtin-test")["camera"][:, :32, :32])
+    sr = (hr + 0.1).clamp(0, 1)
+    assert psnr_y(sr[:, :1], hr[:, :1], 2) == pytest.approx(psnr_y(sr, hr, 2), abs=1e-4)
+
+
+def test_what_cannot_be_measured_is_named():
+    model = build_model("bicubic", 2)
+    with pytest.raises(ValueError, match="no pictures to measure"):
+        evaluate(model, {}, 2)
+    with pytest.raises(ValueError, match="mine of 10x12 pixels is too small"):
+        evaluate(model, {"mine": torch.zeros(3, 10, 12, dtype=torch.uint8)}, 2)
+    with pytest.raises(ValueError, match="images of 4x4 pixels are too small: at x2"):
+        psnr_y(torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4), 2)
+    with pytest.raises(ValueError, match="expected a picture"):
+        enlarge({"bicubic": model}, torch.rand(3, 32, 32), 2)

@@ -234,3 +234,11 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
         im.write(path, torch.zeros(1, 4, 4, dtype=torch.uint8))
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_paths_may_be_text_and_need_a_known_suffix(tmp_path):
+    picture = torch.zeros(3, 4, 4, dtype=torch.uint8)
+    im.write(str(tmp_path / "one.png"), picture)
+    assert torch.equal(im.read(str(tmp_path / "one.png")), picture)
+    with pytest.raises(ValueError, match=r"one: no picture format has the suffix ''; use \.png"):
+        im.write(tmp_path / "one", picture)

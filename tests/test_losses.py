@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -563,3 +564,58 @@ def test_the_other_readings_equal_what_their_names_say():
     norms = [sum(torch.linalg.norm(one[k]) for one in each) / 2 for k in (0, 1)]
     terms = build_loss("l2+norm", gv_weight=0.5, patch_size=4).terms(sr, hr)
     torch.testing.assert_close(terms["norm"], sum(norms) / 2)
+
+
+@pytest.mark.parametrize("options", [{}, {"padding": "valid"}, {"value_range": (-1, 1)}])
+def test_a_module_makes_the_maps_of_an_hr(options):
+    loss = GradientVarianceLoss(4, **options)
+    low = options.get("value_range", (0, 1))[0]
+    sr, hr = (low + (1 - low) * torch.rand(2, 3, 12, 16) for _ in range(2))
+    assert loss.maps(hr).shape[:2] == (2, 2)
+    torch.testing.assert_close(loss(sr, hr_maps=loss.maps(hr)), loss(sr, hr))
+    assert loss(hr, hr_maps=loss.maps(hr)) < 1e-10
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    "name", ["l2+maps-charbonnier", "l2+gmsd", "l2+tv2", "l2+frequency", "ssim"]
+)
+def test_a_composed_loss_computes_half_precision_in_float32(name, dtype):
+    sr, hr = (torch.rand(2, 3, 16, 16).to(dtype) for _ in range(2))
+    sr.requires_grad_()
+    loss = build_loss(name)(sr, hr)
+    assert loss.dtype == torch.float32
+    assert loss == build_loss(name)(sr.float(), hr.float())
+    loss.backward()
+    assert sr.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gv_weight": float("nan")}, "gv_weight nan is not allowed"),
+        ({"gv_weight": "0.01"}, "gv_weight '0.01' is not allowed"),
+        ({"tv_weight": -1}, "tv_weight -1 is not allowed"),
+        ({"patch_size": 1}, "patch_size 1 is not allowed"),
+        ({"padding": "foo"}, "unknown padding 'foo'"),
+    ],
+)
+def test_options_of_a_composed_loss_that_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        build_loss("l2+maps", **options)
+
+
+@pytest.mark.parametrize("name", ["l2", "l1", "l2+tv"])
+def test_a_composed_loss_refuses_what_is_no_pair_of_images(name):
+    images, loss = torch.rand(2, 3, 8, 8), build_loss(name)
+    for other in (torch.rand(1, 1, 8, 8), torch.rand(0, 3, 8, 8), images.numpy()):
+        with pytest.raises(ValueError, match=r"SR and HR differ|empty batch|got ndarray"):
+            loss(images, other)
+    with pytest.raises(ValueError, match="SR and HR differ in shape"):
+        charbonnier_loss(torch.zeros(2, 3), torch.ones(3))
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert GradientVarianceLoss(np.int64(4)).patch_size == 4
+    with pytest.raises(ValueError, match="value_range"):
+        GradientVarianceLoss(value_range=("0", "1"))

@@ -103,3 +103,13 @@ def test_a_figure_as_bytes_is_closed():
     figure = panels.maps({"one": torch.ones(4, 4)}, "label")
     assert panels.png(figure).startswith(b"\x89PNG")
     assert not plt.get_fignums()
+
+
+def test_an_image_of_one_grey_can_be_shown():
+    flat = torch.full((1, 1, 24, 24), 0.5)
+    panels.variance_grid({"HR": flat, "bicubic": flat})
+
+
+def test_errors_need_something_to_compare():
+    with pytest.raises(ValueError, match="errors need a second image"):
+        panels.crops({"HR": torch.rand(1, 3, 24, 24)}, (0, 0, 8), {}, errors=True)

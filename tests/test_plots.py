@@ -196,3 +196,19 @@ def test_a_figure_is_saved_for_screen_and_print(tmp_path):
     }  # fmt: skip
     assert (tmp_path / "one.pdf").read_bytes() == (tmp_path / "again.pdf").read_bytes()
     plots.save(figure, "", "nowhere")
+
+
+def test_a_tradeoff_of_one_s_own_loss_alone():
+    row = {"pixel": "mine", "regulariser": "alone", "variance_ratio": 0.8, "psnr_y": 31.0}
+    (ax,) = plots.tradeoff(pd.DataFrame([row])).axes
+    assert "mine" in {text.get_text() for text in ax.texts}
+
+
+def test_choices_of_a_single_scale():
+    rows = [{"variant": v, "scale": 2, "psnr": p} for v, p in (("standard", 30.0), ("rgb", 28.0))]
+    (ax,) = plots.choices(pd.DataFrame(rows)).axes
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["x2"]
+
+
+def test_histograms_of_flat_images():
+    plots.variance_histograms(pd.DataFrame({"image": ["HR", "l2"], "variance": [1e-7, 1e-8]}))

@@ -205,3 +205,15 @@ def test_the_official_pair_is_the_authors_training_and_its_protocols_are_of_it()
     assert (paper - measured).abs().max() < 0.01
     for _, run in rows.drop_duplicates("run").iterrows():
         assert reference.load_model("official", run)(torch.rand(1, 3, 8, 8)).isfinite().all()
+
+
+def test_a_single_text_is_no_list_of_names():
+    with pytest.raises(ValueError, match=r"grids 'table1' is not allowed; a list of names is"):
+        reference.load("reduced", "table1")
+    with pytest.raises(ValueError, match="sets 'Set5' is not allowed"):
+        Store().results([Run()], "Set5")
+
+
+def test_new_results_need_grids():
+    with pytest.raises(ValueError, match="need the names of grids"):
+        reference.load("fresh:smoke")

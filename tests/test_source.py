@@ -179,6 +179,30 @@ def test_an_object_s_own_state_counts():
     assert Source(Scaled(1)).digest() != Source(Scaled(2)).digest()
 
 
+def test_private_settings_count_and_caches_do_not():
+    class Edge(nn.Module):
+        def __init__(self, power):
+            super().__init__()
+            self._power, self._cache = power, {}
+
+        def forward(self, sr, hr):
+            return (sr - hr).abs().pow(self._power).mean()
+
+    one = Edge(1)
+    digest = Source(one).digest()
+    assert digest == Source(Edge(1)).digest()
+    assert digest != Source(Edge(4)).digest()
+    one._cache["seen"] = True
+    assert digest == Source(one).digest()
+
+
+def test_which_numbers_are_together_in_a_set_counts():
+    digests = set()
+    for pairs in ({(1, 2), (3, 4)}, {(1, 3), (2, 4)}):
+        digests.add(Source(functools.partial(accepted, pairs)).digest())
+    assert len(digests) == 2
+
+
 def test_copying_and_inspecting_are_no_edits():
     class Plain:
         def __call__(self, sr, hr):
@@ -231,6 +255,7 @@ def test_only_the_options_that_are_named_are_passed():
     [
         ("a+b", print, r"loss name 'a\+b' is not allowed; letters"),
         ("", print, "loss name '' is not allowed"),
+        ("-x", print, "loss name '-x' is not allowed"),
         (3, print, "loss name 3 is not allowed"),
         ("mine", 3, "loss 'mine' must be callable, got 3"),
         ("mine", torch.dist, "loss 'mine': the signature of .*dist.* can't be read; wrap it"),

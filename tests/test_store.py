@@ -681,3 +681,10 @@ def test_two_processes_share_a_store(tmp_path):
 
 def test_the_line_at_the_top_of_a_notebook():
     assert environment_line(3).endswith("seed 3")
+
+
+def test_a_missing_training_set_is_noticed_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(st, "train", None)
+    runs = [Run(steps=3), Run(steps=3, train_set=f"folder:{tmp_path / 'none'}")]
+    with pytest.raises(ValueError, match="none"):
+        Store(tmp_path / "runs").results(runs, ["builtin-test"])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 
 from gvstudy import Run, gradient_variance_loss, train
 from gvstudy import training as tr
-from gvstudy.config import distinct
+from gvstudy.config import Recipe, distinct
 from gvstudy.images import to_uint8
 from gvstudy.losses import ComposedLoss, build_loss
 
@@ -595,3 +596,25 @@ def test_constant_and_lengths_belong_to_a_description_only_where_they_are_used()
     for wrong in (0, -1, True, float("inf")):
         with pytest.raises(ValueError, match="pixel_weight"):
             dataclasses.replace(TINY, pixel_weight=wrong)
+
+
+def test_numbers_of_numpy_make_the_same_run():
+    run = Run(scale=np.int64(3), seed=np.int64(3), gv_weight=np.float64(0.01), loss="l2+gv")
+    assert run == Run(scale=3, seed=3, loss="l2+gv")
+    assert run.key == Run(scale=3, seed=3, loss="l2+gv").key
+
+
+def test_a_label_says_what_is_multiplied():
+    assert "300*(l2+gv)" in Run(loss="l2+gv", pixel_weight=300).label
+    assert " l2+gv " in Run(loss="l2+gv").label
+    assert "300*l2 " in Run(pixel_weight=300).label
+
+
+def test_recipes_with_settings_that_would_be_ignored():
+    with pytest.raises(ValueError, match="unknown optimizer 'adamw'; known: adam, sgd"):
+        Recipe(source="", optimizer="adamw")
+    with pytest.raises(ValueError, match=r"momentum 0\.5 is not allowed; with adam only 0 is"):
+        Recipe(source="", optimizer="adam", momentum=0.5)
+    recipe = Recipe(source="", optimizer="adam", weight_decay=0.1)
+    optimizer, _ = tr.build_optimizer(recipe, [torch.zeros(1, requires_grad=True)], 0.1, 10)
+    assert optimizer.defaults["weight_decay"] == 0.1

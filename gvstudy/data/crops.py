@@ -27,8 +27,8 @@ class Crops:
         shuffle_seed: draw every picture once, in an order that this seed sets, before any is drawn
             again. None draws pictures independently.
 
-    Raises ValueError for a picture of another type or shape, one smaller than the crop, or a
-    `crop_size` that `scale` doesn't divide.
+    Raises ValueError without pictures, for a picture of another type or shape, one smaller than the
+    crop, or a `crop_size` that `scale` doesn't divide.
     """
 
     def __init__(
@@ -46,9 +46,11 @@ class Crops:
             raise ValueError(f"scale {scale} does not divide crop_size {crop_size}")
         self.size, self.scale, self.device = crop_size // scale, scale, device
         self.augment, self.shuffle_seed = augment, shuffle_seed
+        if not pictures:
+            raise ValueError("no pictures to draw crops from")
         hr_parts, lr_parts, shapes = [], [], []
         for name, picture in pictures.items():
-            check_picture(picture)
+            check_picture(picture, name)
             if min(picture.shape[-2:]) < crop_size:
                 raise ValueError(
                     f"{name} of {picture.shape[-2]}x{picture.shape[-1]} pixels is smaller than "
@@ -62,10 +64,13 @@ class Crops:
         self.hr, self.lr = torch.cat(hr_parts).to(device), torch.cat(lr_parts).to(device)
         self.height, self.width = torch.tensor(shapes, device=device).T
         self.first = (self.height * self.width).cumsum(0) - self.height * self.width
+        self.drawn = 0  # batches that `draw` has made
 
     def draw(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw a batch of crops: LR (N, 3, c/s, c/s) and HR (N, 3, c, c), float in [0, 1]."""
-        return next(self.batches(batch_size, 1, generator))
+        batch = next(self.batches(batch_size, 1, generator, self.drawn))
+        self.drawn += 1
+        return batch
 
     def batches(
         self, batch_size: int, count: int, generator: torch.Generator, start: int = 0

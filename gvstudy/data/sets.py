@@ -52,6 +52,8 @@ def archives() -> dict[str, dict[str, str]]:
 
 def check_set(name: str) -> None:
     """Raise ValueError unless `name` is a registered set or `folder:PATH`."""
+    if not isinstance(name, str):
+        raise ValueError(f"data set name {name!r} is not allowed; text is")
     if name == FOLDER or not name.startswith(FOLDER):
         check_choice("data set", name, (*registry(), "folder:PATH"))
 

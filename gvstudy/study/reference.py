@@ -19,7 +19,7 @@ from gvstudy.paths import ODD_NAMES, package_data, replacing
 from gvstudy.perceptual import PERCEPTUAL_METRICS
 from gvstudy.study.grids import GRID_SIZES, keeps_weights, runs_of, test_sets
 from gvstudy.study.store import Store, write_weights
-from gvstudy.validation import check_choice
+from gvstudy.validation import check_choice, check_names
 
 RUNS, ROWS, PERCEPTUAL = "runs.csv", "rows.csv.gz", "perceptual.csv.gz"
 FRESH = "fresh:"  # begins the name of results that are computed here
@@ -93,8 +93,12 @@ def load(
     Raises ValueError for an unknown name, grid or set, and for results without perceptual metrics.
     """
     check_choice("results", name, known_results())
+    check_names("grids", grids)
+    check_names("sets", sets)
     reference = package_data("reference")
     if name.startswith(FRESH):
+        if not grids:
+            raise ValueError(f"results {name!r} need the names of grids, which say what to train")
         return _compute(name.removeprefix(FRESH), grids, sets, perceptual)
     file = PERCEPTUAL if perceptual else ROWS
     if not (reference / name / file).is_file():

@@ -32,6 +32,7 @@ from gvstudy.paths import ODD_NAMES, checksum, remove, replacing, runs_folder, s
 from gvstudy.perceptual import HAS_FLIP, PERCEPTUAL_METRICS, measure_perceptual
 from gvstudy.study.provenance import provenance, revision
 from gvstudy.training import DivergedError, initial_model, train
+from gvstudy.validation import check_names
 
 TRAINING_VERSION = 3  # raise it when a change of the code changes what a run ends in
 EVALUATION_VERSION = 1  # raise it when a change of the code changes what is measured
@@ -136,12 +137,15 @@ class Store:
         A row has the run's id and description, `set`, `image` and the columns of `METRICS`, or of
         `PERCEPTUAL_METRICS` with `perceptual`; they are NaN for a run that diverged. Rows are in
         the order of `runs`, and what another process is working on is computed last. Raises
-        ValueError for no runs or no sets.
+        ValueError, before anything is computed, for no runs, no sets, and a set that isn't here.
         """
         waiting = wanted = distinct(runs)
+        check_names("sets", sets)
         if not (wanted and sets):
             raise ValueError(f"no results of {len(wanted)} runs on {len(sets)} sets")
         tests = [load_set(name) for name in dict.fromkeys(sets)]
+        for name in {name for run in wanted for name in (run.train_set, run.valid_set)}:
+            load_set(name)
         measurement = PERCEPTUAL if perceptual else STANDARD
         frames = {}
         with tqdm(total=len(wanted), unit="run", disable=not progress) as bar:
@@ -171,7 +175,7 @@ class Store:
             {"run": entry.name} | _record(entry)["trained"] | _describe_steps(entry)
             for entry in entries
         ]
-        return pd.DataFrame(rows).drop(columns="process")
+        return pd.DataFrame(rows).drop(columns="process", errors="ignore")
 
     def load_weights(self, name: str) -> dict[str, Tensor]:
         """The weights of a finished run by its id. Raises ValueError where there are none."""
