@@ -2,6 +2,8 @@
 # make check   lint, types, imports and the fast tests, in a minute and a half
 # make test    all tests, and every notebook against its committed outputs
 # make site    the notebooks as pages
+# make lab     JupyterLab; make notebooks executes all notebooks in place
+# make clean   removes .venv, results and site, and all finished trainings (runs)
 # Each command installs what it needs into .venv. To choose a Python: make study PYTHON=python3.12
 # PyTorch's build is TORCH=cpu, or TORCH=cuda where nvidia-smi shows a card.
 

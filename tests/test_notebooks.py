@@ -221,6 +221,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         ("0.0007", "0.85456", "0.8456", "0.0097", "1.27"), "data/paper/table1.csv"
     ),
     "solutions/01_gradient_maps": {"0.005": "an assertion's limit"},
+    "solutions/02_gradient_variance_loss": {"0.8": "difference of two columns"},
     "solutions/04_loss_comparison": dict.fromkeys(("0.002", "0.004"), "differences of two rows"),
     "solutions/05_variance_histograms": dict.fromkeys(("0.16", "0.10", "0.17"), "another machine"),
     "solutions/06_benchmark": dict.fromkeys(("0.05", "0.24"), "differences of two columns"),
