@@ -217,3 +217,12 @@ def test_a_single_text_is_no_list_of_names():
 def test_new_results_need_grids():
     with pytest.raises(ValueError, match="need the names of grids"):
         reference.load("fresh:smoke")
+
+
+SAVED = [name for name in reference.known_results() if not name.startswith(reference.FRESH)]
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_saved_results_come_from_committed_code(name):
+    revisions = pd.read_csv(package_data(f"reference/{name}/runs.csv"), dtype=str)["revision"]
+    assert revisions.str.fullmatch("[0-9a-f]{7,}").all()
