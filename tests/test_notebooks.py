@@ -211,7 +211,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         **dict.fromkeys(("0.06", "0.16"), "other machines"),
     },
     "06_benchmark": dict.fromkeys(("0.007", "0.29"), "notebook 7"),
-    "09_claims": dict.fromkeys(("0.85", "0.024"), "notebook 4"),
+    "09_claims": {"0.85": "notebook 4"},
     "A1_protocols": {"0.2": "protocols.csv", "37.53": "Kim et al. (2016)"},
     "A2_gv_in_your_training": {
         **dict.fromkeys(("0.03", "0.20", "0.34", "0.16"), "notebooks 7 and 8"),

@@ -121,3 +121,21 @@ def test_what_gradient_variance_costs():
             f"{ratio:.2f} of the real images', at a cost of" if ours is gv else f"{ratio:.2f} for"
         )
         assert f"{said} {share} {-psnr:.2f} dB" in FINDINGS
+
+
+def test_looks():
+    """GMSD, where smaller is better: worse under Adam, and at x2 with the best constant."""
+    names = ("fan_out_lengths", "fan_out_constants", "large_crops")
+    parts = [reference.load(name, [], [DIV2K], perceptual=True) for name in names]
+    found = pd.concat(parts)
+    trainings = {f"k {k}": some for k, some in found.groupby(found["pixel_weight"].notna())}
+    trainings["Adam"] = reference.load("reduced", [], [DIV2K], perceptual=True)
+    rises = {}
+    for name, some in trainings.items():
+        for scale, at in some.groupby("scale"):
+            by = dict(iter(at.groupby("loss")))
+            (effect,) = statistics.compare(by["l2+gv"], by["l2"], "gmsd").values()
+            rises[name, scale] = effect.seeds[0] > 0
+    worse = {key for key, one in rises.items() if one}
+    assert worse == {("Adam", 2), ("Adam", 3), ("Adam", 4), ("k True", 2)}
+    assert "By GMSD, worse under Adam and with the best constant, else undecided" in FINDINGS
