@@ -138,4 +138,4 @@ def test_looks():
             rises[name, scale] = effect.seeds[0] > 0
     worse = {key for key, one in rises.items() if one}
     assert worse == {("Adam", 2), ("Adam", 3), ("Adam", 4), ("k True", 2)}
-    assert "By GMSD, worse under Adam and with the best constant, else undecided" in FINDINGS
+    assert "By GMSD, worse under Adam and with the best constant at x2, else undecided" in FINDINGS
