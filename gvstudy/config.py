@@ -182,11 +182,12 @@ class Run:
     @property
     def label(self) -> str:
         """The run in a few words, for progress bars."""
-        loss = f"({self.loss})" if "+" in self.loss and self.pixel_weight != 1 else self.loss
-        factor = "" if self.pixel_weight == 1 else f"{self.pixel_weight:g}*"
+        loss = self.loss
+        if self.pixel_weight != 1:
+            loss = f"{self.pixel_weight:g}*" + (f"({loss})" if "+" in loss else loss)
         lengths = f", lengths of {self.lengths_from}" if self.lengths_from else ""
         fan = "" if self.fan == "fan_in" else f", {self.fan}"
-        return f"{self.model} x{self.scale} {factor}{loss}{lengths}{fan} seed {self.seed}"
+        return f"{self.model} x{self.scale} {loss}{lengths}{fan} seed {self.seed}"
 
     @property
     def gv_patch_size(self) -> int:

@@ -177,7 +177,6 @@ def make_pair(picture: Tensor, scale: int, kernel: str = "bicubic") -> tuple[Ten
     HR is the picture, cropped so that `scale` divides its sides. LR is that of `make_lr`. Raises
     ValueError for what is no picture, one smaller than `scale`, or an unknown kernel.
     """
-    check_picture(picture)
     hr = crop_to_multiple(picture, scale)
     return to_float(make_lr(hr, scale, kernel)), to_float(hr)
 

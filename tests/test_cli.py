@@ -91,6 +91,9 @@ def test_weights_of_a_finished_run(folder, store, tmp_path):
 
     wrong = ["--model", "vdsr", "--weights", weights]
     refused(gvstudy("evaluate", *wrong), "was trained for model espcn, not vdsr")
+    save_file(load_file(weights), tmp_path / "bare.safetensors")  # without a description
+    wrong[-1] = tmp_path / "bare.safetensors"
+    refused(gvstudy("evaluate", *wrong), "no weights of vdsr x2 reduced")
     refused(gvstudy("evaluate", "--model", "espcn"), "--weights")
     junk = tmp_path / "junk.safetensors"
     junk.write_bytes(b"junk")
@@ -313,7 +316,10 @@ def test_a_picture_one_pixel_wide(tmp_path):
     result = gvstudy("upscale", folder / "thin.png", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert Image.open(tmp_path / "out" / "thin_x2.png").size == (2, 60)
-    refused(gvstudy("evaluate", "--data", f"folder:{folder}"), "thin of 30x1", "too small")
+    refused(
+        gvstudy("evaluate", "--data", f"folder:{folder}"),
+        "thin of 30x1 pixels is too small to measure; at x2 both",
+    )
 
 
 def test_a_truncated_picture(tmp_path):

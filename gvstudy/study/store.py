@@ -144,7 +144,8 @@ class Store:
         if not (wanted and sets):
             raise ValueError(f"no results of {len(wanted)} runs on {len(sets)} sets")
         tests = [load_set(name) for name in dict.fromkeys(sets)]
-        for name in {name for run in wanted for name in (run.train_set, run.valid_set)}:
+        trained_on = {name for run in wanted for name in (run.train_set, run.valid_set)}
+        for name in trained_on:
             load_set(name)
         measurement = PERCEPTUAL if perceptual else STANDARD
         frames = {}
