@@ -49,6 +49,7 @@ PLANNED = (  # the experiments of PLAN.md
     "table2-constant-trials",
     "table2-official",
     "longer-trials",
+    "exact",
 )
 CONTROLS = sorted(set(GRIDS) - set(TABLES) - set(PLANNED) - {"fronts"})
 TRIALS = ("rates", "sweep")
@@ -197,6 +198,8 @@ def test_planned_variants_share_seeds_precision_and_all_but_what_they_name(name)
         assert seeds == [100, 101][: 1 if name == "longer-trials" else 2]
     elif name.startswith("fan-out"):
         assert seeds == list(range(40, 56))
+    elif name == "exact":
+        assert seeds == list(range(1, 9))
     else:
         assert seeds[:8] == list(range(24, 32))  # those that decide
         assert max(seeds) < TRIAL_SEED

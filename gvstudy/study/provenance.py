@@ -21,18 +21,27 @@ def environment_line(seed: int) -> str:
 
 def provenance(seconds: float) -> dict[str, Any]:
     """What a result that took so many seconds was made with: revision, versions, hardware."""
-    device = best_device()
-    name = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
-    cpu = f"{name} {torch.backends.cpu.get_cpu_capability()}"  # which kernels compute depends on it
     return {
         "seconds": round(seconds, 1),
         "revision": revision(),
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else cpu,
+        "device": hardware(),
         "threads": torch.get_num_threads(),
         "process": os.getpid(),
     }
+
+
+def hardware() -> str:
+    """The device's name, and which kernels compute: they decide a result's last digits.
+
+    "TF32" says that a GPU's convolutions round their inputs to 10 bits, PyTorch's default.
+    """
+    if best_device().type == "cuda":
+        name = torch.cuda.get_device_name()
+        return f"{name} TF32" if torch.backends.cudnn.allow_tf32 else name
+    name = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
+    return f"{name} {torch.backends.cpu.get_cpu_capability()}"
 
 
 @cache
