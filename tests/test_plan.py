@@ -26,6 +26,8 @@ EXPERIMENTS = {
     "fan_out_small_constants": (11,),
     "table2_constant_trials": (4,),
     "table2_official": (4,),
+    "full_size": (6,),
+    "exact": (9,),
 }
 
 
