@@ -403,7 +403,7 @@ def dots(rows: pd.DataFrame, metrics: Mapping[str, str], panels: str = "") -> Fi
     parts = dict(iter(rows.groupby(panels, sort=False))) if panels else {"": rows}
     widths = [part["variant"].nunique() for part in parts.values()]
     figure, axes = (
-        plt.subplots(len(metrics), len(parts), figsize=(10, 7), sharey="row", width_ratios=widths)
+        plt.subplots(len(metrics), len(parts), figsize=(11, 7), sharey="row", width_ratios=widths)
         if panels
         else plt.subplots(1, len(metrics), figsize=(10, 3.8))
     )

@@ -79,6 +79,7 @@ PLANNED = (
     "table2_constant_trials",
     "table2_official",
     "full_size",
+    "full_size_cpu",
     "exact",
 )
 
@@ -108,7 +109,7 @@ WHOLE = {field.name for field in fields(Run) if field.type in (int, "int")}
         (REFERENCE, 757),
         (
             PLANNED,
-            36 + 160 + 48 + 96 + 64 + 200 + 24 + 32 + 192 + 24 + 64 + 32 + 48 + 24 + 144 + 32 + 28,
+            36 + 160 + 48 + 96 + 64 + 200 + 24 + 32 + 192 + 24 + 64 + 32 + 48 + 24 + 144 + 36 + 28,
         ),
     ],
 )

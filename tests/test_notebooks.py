@@ -210,7 +210,6 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         "0.000015": "1 / 255^2",
         **dict.fromkeys(("0.06", "0.16"), "other machines"),
     },
-    "06_benchmark": dict.fromkeys(("0.007", "0.29"), "notebook 7"),
     "09_claims": {"0.85": "notebook 4"},
     "A1_protocols": {"0.2": "protocols.csv", "37.53": "Kim et al. (2016)"},
     "A2_gv_in_your_training": {

@@ -27,6 +27,7 @@ EXPERIMENTS = {
     "table2_constant_trials": (4,),
     "table2_official": (4,),
     "full_size": (6,),
+    "full_size_cpu": (6,),
     "exact": (9,),
 }
 

@@ -56,6 +56,19 @@ def test_a_constant(deciding):
     assert f"GV then costs {-cost.mean:.2f} dB." in FINDINGS
 
 
+def test_in_full():
+    found = rows("exact", "exact", set=DIV2K)
+    by = dict(iter(found.groupby([found["pixel_weight"].fillna(1), "loss"])))
+    (gain,) = statistics.compare(by[1, "l2+gv"], by[1, "l2"], "psnr_y").values()
+    low, high = gain.seeds
+    assert f"undecided**: {gain.mean:+.2f} dB ({low:.2f} to {high:+.2f}, seven seeds)" in FINDINGS
+    assert low < 0 < high
+    assert len(gain.by_seed) == 7
+    more = mean(by[300, "l2"], by[1, "l2"], "psnr_y")
+    cost = -mean(by[300, "l2+gv"], by[300, "l2"], "psnr_y")
+    assert f"In full it gains {more:.2f} dB, and GV costs {cost:.2f}." in FINDINGS
+
+
 def test_a_constant_with_edsr():
     found = rows("other_constants", "other-constants", set=DIV2K, model="edsr")
     by = dict(iter(found.groupby("loss")))
@@ -97,7 +110,7 @@ def test_longer_trainings():
         by = dict(iter(found[found["steps"] == steps].groupby("loss")))
         assert abs(mean(by["l2+gv"], by["l2"], "psnr_y")) < 0.05
         assert (
-            f"SSIM rises by {mean(by['l2+gv'], by['l2'], 'ssim_y'):.3f}; this recipe's six"
+            f"SSIM rises by {mean(by['l2+gv'], by['l2'], 'ssim_y'):.3f}; six seeds"
             in FINDINGS
         )
         assert by["l2"]["seed"].nunique() == 6
