@@ -109,10 +109,7 @@ def test_longer_trainings():
     for steps in (3750, 11250):
         by = dict(iter(found[found["steps"] == steps].groupby("loss")))
         assert abs(mean(by["l2+gv"], by["l2"], "psnr_y")) < 0.05
-        assert (
-            f"SSIM rises by {mean(by['l2+gv'], by['l2'], 'ssim_y'):.3f}; six seeds"
-            in FINDINGS
-        )
+        assert f"SSIM rises by {mean(by['l2+gv'], by['l2'], 'ssim_y'):.3f}; six seeds" in FINDINGS
         assert by["l2"]["seed"].nunique() == 6
 
 
