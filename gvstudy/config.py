@@ -202,7 +202,8 @@ class Run:
         weights, loss and optimiser stay in float32. With SSIM, bfloat16 cost VDSR 0.07 to 0.12 dB
         with each of three seeds, with L2 about zero (-0.02 to +0.03). It cost an added SRCNN 0.2 to
         0.3 dB, as its last layer makes the image itself, so models and pixel losses from outside
-        the package use float32.
+        the package use float32. In float32 a GPU's convolutions may still round to TF32, as PyTorch
+        lets them.
         """
         if self.precision != "auto":
             return self.precision

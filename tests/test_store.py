@@ -22,6 +22,7 @@ from gvstudy.config import LENGTHS
 from gvstudy.data import sets
 from gvstudy.images import write
 from gvstudy.losses import ComposedLoss
+from gvstudy.study import provenance
 from gvstudy.study import store as st
 from gvstudy.study.provenance import environment_line
 from gvstudy.study.store import Store, run_id
@@ -206,6 +207,14 @@ def test_what_lies_in_the_store(store):
     record = json.loads((folder / "run.json").read_text())
     assert record["run"] == TINY.description()
     assert record["trained"].keys() >= {"revision", "torch", "device", "seconds"}
+
+
+def test_a_result_says_which_kernels_a_gpu_uses(monkeypatch):
+    monkeypatch.setattr(provenance, "best_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
+    for rounds, told in ((True, "a card TF32"), (False, "a card")):
+        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", rounds)
+        assert provenance.hardware() == told
 
 
 def test_an_interrupted_run_is_taken_up(store, interrupt_at):
