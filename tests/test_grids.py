@@ -49,6 +49,7 @@ PLANNED = (  # the experiments of PLAN.md
     "table2-constant-trials",
     "table2-official",
     "longer-trials",
+    "longer",
     "exact",
 )
 CONTROLS = sorted(set(GRIDS) - set(TABLES) - set(PLANNED) - {"fronts"})
@@ -186,6 +187,7 @@ def test_planned_variants_share_seeds_precision_and_all_but_what_they_name(name)
             run.scale,
             run.loss,
             run.recipe,
+            run.steps,
             run.pixel_weight,
             run.lengths_from,
             run.lengths_of,
@@ -232,6 +234,9 @@ def test_the_best_constants_are_those_of_the_trials():
 
 
 def test_the_best_constants_from_the_script_s_initial_weights_are_those_of_the_trials():
+    longer = reference.load("longer_trials", ["longer-trials"])
+    tried = psnr_by_constant(longer, "loss")
+    assert tried.mean(axis=1).unstack().idxmax(axis=1).to_dict() == grids.BEST_CONSTANT_LONGER
     names = ("fan_out_trials", "table2_constant_trials")
     trials = pd.concat([reference.load(name, [name.replace("_", "-")]) for name in names])
     assert set(trials["fan"]) == {"fan_out"}

@@ -26,6 +26,7 @@ EXPERIMENTS = {
     "fan_out_small_constants": (11,),
     "table2_constant_trials": (4,),
     "table2_official": (4,),
+    "longer_trials": (5,),
     "full_size": (6,),
     "full_size_cpu": (6,),
     "exact": (9,),

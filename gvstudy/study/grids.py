@@ -70,6 +70,7 @@ BEST_CONSTANT = {
 # Likewise for VDSR at x2 with the authors' initial weights, in the results `fan_out_trials` and
 # `table2_constant_trials`.
 BEST_CONSTANT_FAN_OUT = {"l2": 300, "l2+gv": 300, "l1": 100, "ssim": 30}
+BEST_CONSTANT_LONGER = {"l2": 100, "l2+gv": 100}  # at ten times the steps, in `longer_trials`
 RIVALS = {  # weight at which a regulariser's gradient is as long as that of GV at its weight
     "gv": AUTHORS_GV,
     "gv-charbonnier": 0.006,
@@ -525,6 +526,22 @@ def longer_trials(size: str) -> list[Run]:
     ]
 
 
+def longer(size: str) -> list[Run]:
+    """Experiment 5: ten and thirty times the steps, likewise; as they are and times a constant.
+
+    With the fewer steps there is L2 with the step lengths of L2 + GV as well.
+    """
+    steps = OFFICIAL_SIZES[size]["steps"]
+    budgets = BUDGETS[:2] if size in SMALL else BUDGETS[1:]
+    scaled = [{"loss": loss, "pixel_weight": k} for loss, k in BEST_CONSTANT_LONGER.items()]
+    return [
+        _script_run(size, seed=seed, steps=times * steps, **variant)
+        for seed in _new(size, 8)
+        for times in budgets
+        for variant in (*PLAIN, *scaled, *([YOKED] if times == budgets[0] else []))
+    ]
+
+
 def full_size(size: str) -> list[Run]:
     """Experiment 6: VDSR with 20 layers of 64 channels, likewise; as it is and times constants."""
     return [
@@ -583,6 +600,7 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
         table2_constant_trials,
         table2_official,
         longer_trials,
+        longer,
         full_size,
         exact,
     )
