@@ -204,7 +204,6 @@ DECIMAL = re.compile(r"(?<![\w.])\d+\.\d+(?![\w.]*\.\d)")
 # Decimals in prose that no output of the notebook holds, and where they stand.
 ELSEWHERE: dict[str, dict[str, str]] = {
     "03_training_with_gv": {"0.11": "notebook 4", "0.85": "an option of OneCycleLR"},
-    "04_loss_comparison": {"1.64": "data/paper/table2.csv"},
     "05_variance_histograms": {
         **dict.fromkeys(("0.0005", "0.00001"), "the figure's axis"),
         "0.000015": "1 / 255^2",
