@@ -302,10 +302,10 @@ def grid(
     runs = runs_of(names, size, seeds)
     if workers and scheduler:
         raise ValueError("use either --workers or --scheduler, not both")
-    if add and not out:
-        raise ValueError("--add needs --out, the folder whose other runs are kept")
     if add and overwrite:
         raise ValueError("use either --add or --overwrite, not both")
+    if (add or overwrite) and not out:
+        raise ValueError(f"--{'add' if add else 'overwrite'} needs --out, the folder it is about")
     store = Store()
     if out:
         for file in reference.file_names(store, runs, perceptual=perceptual):

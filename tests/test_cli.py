@@ -440,6 +440,7 @@ def test_a_grid_s_first_seeds(store):
             "use either --workers or --scheduler",
         ),
         (["table1", "--add"], "--add needs --out"),
+        (["table1", "--overwrite"], "--overwrite needs --out"),
     ],
 )
 def test_a_grid_that_cannot_be_is_refused(store, arguments, message):
