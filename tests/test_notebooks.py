@@ -236,6 +236,13 @@ def sections():
 
 
 @each
+def test_sections_are_counted_without_a_gap(path):
+    cells = [cell.source for cell in read(path).cells if cell.cell_type == "markdown"]
+    found = re.findall(r"^## [A\d]+\.(\d+) ", "\n".join(cells), re.MULTILINE)
+    assert [int(number) for number in found] == list(range(1, len(found) + 1))
+
+
+@each
 def test_decimals_in_prose_stand_in_an_output(path):
     """Rounded as in the text, without a sign. Numbers of sections aren't meant."""
     notebook = read(path)

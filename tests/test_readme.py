@@ -30,6 +30,11 @@ def test_it_is_short():
     assert len(re.sub(r"\]\(.*?\)", "]", README).split()) <= 600
 
 
+def by_factor(found):
+    """The rows by the factor on the loss and the loss."""
+    return dict(iter(found.groupby([found["pixel_weight"].fillna(1), "loss"])))
+
+
 @pytest.fixture(scope="module")
 def deciding():
     """Sixteen seeds from the script's initial weights, by the factor on the loss and the loss."""
@@ -37,7 +42,7 @@ def deciding():
     parts = [rows(name.replace("-", "_"), name, set=DIV2K) for name in names]
     found = pd.concat(parts)
     found = found[found["lengths_from"].isna()]
-    by = dict(iter(found.groupby([found["pixel_weight"].fillna(1), "loss"])))
+    by = by_factor(found)
     assert all(set(some["seed"]) == set(SEEDS_FAN_OUT) for some in by.values())
     return by
 
@@ -57,8 +62,7 @@ def test_a_constant(deciding):
 
 
 def test_in_full():
-    found = rows("exact", "exact", set=DIV2K)
-    by = dict(iter(found.groupby([found["pixel_weight"].fillna(1), "loss"])))
+    by = by_factor(rows("exact", "exact", set=DIV2K))
     (gain,) = statistics.compare(by[1, "l2+gv"], by[1, "l2"], "psnr_y").values()
     low, high = gain.seeds
     assert f"undecided**: {gain.mean:+.2f} dB ({low:.2f} to {high:+.2f}, seven seeds)" in FINDINGS

@@ -70,6 +70,12 @@ BEST_CONSTANT = {
 # Likewise for VDSR at x2 with the authors' initial weights, in the results `fan_out_trials` and
 # `table2_constant_trials`.
 BEST_CONSTANT_FAN_OUT = {"l2": 300, "l2+gv": 300, "l1": 100, "ssim": 30}
+# The variants in full size: as they are, and times that constant.
+IN_FULL: tuple[dict[str, Any], ...] = tuple(
+    {"loss": loss, "pixel_weight": constant}
+    for loss in GV_PAIR
+    for constant in (1, BEST_CONSTANT_FAN_OUT[loss])
+)
 BEST_CONSTANT_LONGER = {"l2": 100, "l2+gv": 100}  # at ten times the steps, in `longer_trials`
 RIVALS = {  # weight at which a regulariser's gradient is as long as that of GV at its weight
     "gv": AUTHORS_GV,
@@ -545,20 +551,18 @@ def longer(size: str) -> list[Run]:
 def full_size(size: str) -> list[Run]:
     """Experiment 6: VDSR with 20 layers of 64 channels, likewise; as it is and times constants."""
     return [
-        _script_run(size, size="paper", seed=seed, loss=loss, pixel_weight=constant)
+        _script_run(size, size="paper", seed=seed, **variant)
         for seed in _new(size, 8)
-        for loss in GV_PAIR
-        for constant in (1, BEST_CONSTANT_FAN_OUT[loss])
+        for variant in IN_FULL
     ]
 
 
 def exact(size: str) -> list[Run]:
     """Experiment 9: the same in full, on 64 crops of 128, as the authors train it; for a GPU."""
     return [
-        _script_run(size if size in SMALL else "full", seed=seed, loss=loss, pixel_weight=constant)
+        _script_run(size if size in SMALL else "full", seed=seed, **variant)
         for seed in _new(size, 8, SEEDS_EXACT)
-        for loss in GV_PAIR
-        for constant in (1, BEST_CONSTANT_FAN_OUT[loss])
+        for variant in IN_FULL
     ]
 
 
