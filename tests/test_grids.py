@@ -290,7 +290,7 @@ def test_every_rival_is_tried_at_as_many_weights_on_the_same_seeds():
     assert set(counts) == {(loss, seed) for loss in losses for seed in range(100, 104)}
     assert {count for (loss, _), count in counts.items() if loss != "l2"} == {5}
     assert len(runs_of(["fronts"], "reduced")) == len(runs) == 4 * (1 + 11 * 5)
-    assert {(run.recipe, run.precision, run.steps) for run in runs} == {("tuned", "float32", 1000)}
+    assert {(run.recipe, run.precision, run.steps) for run in runs} == {("tuned", "bfloat16", 1000)}
 
 
 @pytest.mark.usefixtures("real_data")
