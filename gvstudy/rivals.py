@@ -8,7 +8,7 @@ scalar. HR is a constant and gets no gradient. They raise ValueError for what
 import torch
 import torch.nn.functional as F
 from kornia.filters import gaussian_blur2d
-from torch import Tensor
+from torch import Tensor, nn
 
 from gvstudy.gradient_variance import (
     UNIT_RANGE,
@@ -135,6 +135,17 @@ def unsharp_mask(images: Tensor, amount: float) -> Tensor:
     """
     check_images(images)
     return images + amount * (images - gaussian_blur2d(images, (7, 7), (1.0, 1.0)))
+
+
+class Sharpened(nn.Module):
+    """A model whose SR is sharpened by `unsharp_mask`: LR in, sharpened SR out."""
+
+    def __init__(self, model: nn.Module, amount: float):
+        super().__init__()
+        self.model, self.amount = model, amount
+
+    def forward(self, lr: Tensor) -> Tensor:
+        return unsharp_mask(self.model(lr), self.amount)
 
 
 def _check(sr: Tensor, hr: Tensor) -> None:

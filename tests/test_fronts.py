@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gvstudy.study import fronts
+from gvstudy.study import fronts, grids, reference
+from gvstudy.study.store import Store
 
 WEIGHTS = (1e-3, 1e-2, 1e-1)
 
@@ -94,3 +95,52 @@ def test_bad_input_is_refused():
         fronts.curve(changed, "cubic")
     with pytest.raises(ValueError, match="a weight of 0; expected positive"):
         fronts.curve(changed.replace({"weight": {1e-3: 0.0}}))
+
+
+def test_choices_are_what_the_rule_says_of_each_rival():
+    changed = fronts.trial_changes(rows(parabola), ALONE)
+    half = changed.assign(**changed[list(fronts.METRICS)] / 2)
+    found = fronts.choices({"gv": changed, "half": half})
+    assert list(found.index) == ["gv", "half"], "in the order of the distance"
+    fitted = fronts.curve(changed)
+    for name, scaled in (("gv", 1), ("half", 0.5)):
+        expected = fronts.curve(changed.assign(**changed[list(fronts.METRICS)] * scaled))
+        assert found.loc[name, "weight"] == fronts.chosen(expected)
+        rise = fronts.at(fitted, 0.01)["variance_ratio"]
+        assert found.loc[name, "matched"] == fronts.matched(expected, rise)
+    assert not found.loc["gv", "at_end"]
+    assert found.loc["half", "at_end"]
+
+
+def test_a_rival_that_never_gets_there_has_no_matched_weight():
+    changed = fronts.trial_changes(rows(parabola), ALONE)
+    weak = changed.assign(variance_ratio=changed["variance_ratio"] / 10)
+    assert np.isnan(fronts.choices({"gv": changed, "weak": weak}).loc["weak", "matched"])
+
+
+def test_sharpened_rows_are_those_of_the_run_with_its_images_sharpened(store):
+    run = next(run for run in grids.fronts("smoke") if run.loss == "l2")
+    found = fronts.sharpened(Store(store), [run], (0.0, 0.5), "builtin-valid")
+    plain = Store(store).results([run], ["builtin-valid"])
+    unchanged, steeper = (found[found["amount"] == amount] for amount in (0.0, 0.5))
+    assert len(found) == 2 * len(plain)
+    assert unchanged["psnr_y"].to_list() == pytest.approx(plain["psnr_y"].to_list(), rel=1e-5)
+    more = steeper["variance_ratio"].to_numpy() > unchanged["variance_ratio"].to_numpy()
+    assert more.all()
+    assert steeper["gmsd"].notna().all()
+
+
+def test_saved_sharpened_rows_are_loaded_with_their_runs(store, tmp_path, monkeypatch):
+    runs = {run: "fronts" for run in grids.fronts("smoke") if run.loss == "l2"}
+    folder = tmp_path / "reference" / "some"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(reference, "package_data", lambda path: tmp_path / path)
+    rows = Store(store).results(list(runs), ["builtin-valid"])
+    reference.save(folder, Store(store), runs, rows)
+    with pytest.raises(ValueError, match="'some' have no sharpened images"):
+        reference.load_sharpened("some")
+    sharp = fronts.sharpened(Store(store), runs, (0.3,), "builtin-valid")
+    reference.save_sharpened(folder, sharp)
+    found = reference.load_sharpened("some")
+    assert found["psnr_y"].to_list() == pytest.approx(sharp["psnr_y"].to_list())
+    assert set(found["loss"]) == {"l2"}

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gvstudy import build_loss, gradient_variance_loss, rivals
+from gvstudy import build_loss, build_model, gradient_variance_loss, rivals
 from gvstudy.gradients import variance_maps
 from gvstudy.perceptual import gmsd
 
@@ -139,3 +139,9 @@ def test_an_unsharp_mask_steepens_edges_and_leaves_flat_places():
     assert float(sharp[0, 0, 8, 8]) == pytest.approx(1.0 - float(blurred), abs=0.01)
     with pytest.raises(ValueError, match="expected"):
         rivals.unsharp_mask(edge[0], 1.0)
+
+
+def test_a_sharpened_model_gives_the_model_s_images_sharpened():
+    lr, model = images(1, 3, 12, 12, dtype=torch.float32), build_model("bicubic", 2)
+    found = rivals.Sharpened(model, 0.3)(lr)
+    torch.testing.assert_close(found, rivals.unsharp_mask(model(lr), 0.3))

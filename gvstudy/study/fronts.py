@@ -1,21 +1,32 @@
 """PSNR lost and variance gained by weight: curves fitted to trials, and what they choose.
 
-The rule is that of experiment 10 in `data/reference/PLAN.md`, whose runs are still to come.
+The rule is that of experiment 10 in `data/reference/PLAN.md`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.polynomial import Polynomial
+from torch import Tensor
 
+from gvstudy.config import Run
+from gvstudy.data.sets import load_images
+from gvstudy.evaluation import evaluate, measure
+from gvstudy.perceptual import measure_perceptual
+from gvstudy.rivals import Sharpened
+from gvstudy.study.grids import AUTHORS_GV
 from gvstudy.study.statistics import differences
+from gvstudy.study.store import Store
 from gvstudy.validation import check_choice
 
 METRICS = ("psnr_y", "variance_ratio", "variance_distance")
 LARGEST_COST = 0.05  # dB of PSNR that a chosen weight may cost
 POINTS = 1000  # weights at which a curve is evaluated
+AMOUNTS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)  # of the unsharp mask that are tried
+SHARPENED = "sharpened"  # the name of L2 whose images are sharpened, among the rivals
 SPACINGS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "log": (np.log, np.geomspace),
     "linear": (np.asarray, np.linspace),
@@ -88,3 +99,55 @@ def matched(fitted: pd.DataFrame, rise: float) -> float | None:
 def at(fitted: pd.DataFrame, weight: float) -> pd.Series:
     """The fitted changes at the weight of the curve that is nearest to this one."""
     return fitted.loc[(fitted["weight"] - weight).abs().idxmin()]
+
+
+def choices(changed: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """What the rule chooses for each rival, in the order of the variance distance it reaches.
+
+    Args:
+        changed: a frame from `trial_changes` by the rival's name, "gv" included. The weights of
+            `SHARPENED` are amounts, to which the parabola is fitted as they are.
+
+    Returns a row a rival: the chosen `weight`; whether it is `at_end` of the weights tried; the
+    fitted changes there; and the `matched` weight, NaN where the variance ratio never rises as far
+    as with GV at the authors' weight.
+    """
+    curves = {
+        name: curve(some, "linear" if name == SHARPENED else "log")
+        for name, some in changed.items()
+    }
+    rise = at(curves["gv"], AUTHORS_GV)["variance_ratio"]
+    rows = {}
+    for name, fitted in curves.items():
+        weight, reached = chosen(fitted), matched(fitted, rise)
+        ends = (fitted["weight"].min(), fitted["weight"].max())
+        there = at(fitted, weight)[list(METRICS)]
+        rows[name] = {"weight": weight, "at_end": weight in ends, **there, "matched": reached}
+    return pd.DataFrame.from_dict(rows, orient="index").sort_values("variance_distance")
+
+
+def sharpened(
+    store: Store, runs: Iterable[Run], amounts: Sequence[float], pictures: str
+) -> pd.DataFrame:
+    """The rows of runs whose images are sharpened by each amount, measured on a set of pictures.
+
+    Runs that the store lacks are trained. A row has the run's id, `set`, `image`, `amount`, and
+    both `METRICS` and `PERCEPTUAL_METRICS`. Nothing of it is kept in the store.
+    """
+    rows = []
+    for run, amount in product(runs, amounts):
+        model = Sharpened(store.train_or_load(run, progress=False).model, amount)
+        found = evaluate(
+            model,
+            load_images(pictures),
+            run.scale,
+            downsample=run.downsample,
+            measured=_measure_all,
+        )
+        keys = {"run": store.id(run), "set": pictures, "amount": amount}
+        rows.append(found.drop(columns="scale").assign(**keys))
+    return pd.concat(rows, ignore_index=True)
+
+
+def _measure_all(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
+    return measure(sr, hr, scale) | measure_perceptual(sr, hr, scale)

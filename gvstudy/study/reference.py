@@ -22,6 +22,7 @@ from gvstudy.study.store import Store, write_weights
 from gvstudy.validation import check_choice, check_names
 
 RUNS, ROWS, PERCEPTUAL = "runs.csv", "rows.csv.gz", "perceptual.csv.gz"
+SHARPENED = "sharpened.csv.gz"  # rows of L2's runs whose images were sharpened afterwards
 FRESH = "fresh:"  # begins the name of results that are computed here
 _KEYS = ["run", "set", "image"]
 # Columns that may look like numbers, such as 0726132.
@@ -121,6 +122,25 @@ def load(
     return rows.merge(runs, on="run", validate="many_to_one")
 
 
+def save_sharpened(folder: Path, rows: pd.DataFrame) -> None:
+    """Write rows of `gvstudy.study.fronts.sharpened` beside the results of the same runs."""
+    columns = [*_KEYS, "amount", *METRICS, *PERCEPTUAL_METRICS]
+    _write_compressed(folder / SHARPENED, rows[columns].sort_values([*_KEYS, "amount"]))
+
+
+def load_sharpened(name: str) -> pd.DataFrame:
+    """Return the reference results of that name whose images were sharpened, a row an image.
+
+    A row has the run's description as well, and the `amount`. Raises ValueError for results
+    without them.
+    """
+    folder = package_data("reference") / name
+    if not (folder / SHARPENED).is_file():
+        raise ValueError(f"the results {name!r} have no sharpened images")
+    runs = _read_runs(folder / RUNS)
+    return _read_rows(folder / SHARPENED).merge(runs, on="run", validate="many_to_one")
+
+
 def known_results() -> list[str]:
     """The names that `load` knows."""
     folders = package_data("reference").iterdir()
@@ -182,7 +202,11 @@ def _write_rows(path: Path, rows: pd.DataFrame, add: bool) -> None:
     """Write rows; with `add`, those of other runs and other sets stay."""
     if add and path.is_file():
         rows = pd.concat([_read_rows(path), rows]).drop_duplicates(_KEYS, keep="last")
-    measured = rows.sort_values(_KEYS).to_csv(index=False).encode(errors=ODD_NAMES)
+    _write_compressed(path, rows.sort_values(_KEYS))
+
+
+def _write_compressed(path: Path, rows: pd.DataFrame) -> None:
+    measured = rows.to_csv(index=False).encode(errors=ODD_NAMES)
     with replacing(path) as temporary:
         temporary.write_bytes(gzip.compress(measured, mtime=0))  # equal rows make equal files
 
