@@ -316,6 +316,36 @@ def sweep(points: pd.DataFrame, alone: pd.Series, authors: pd.Series) -> Figure:
     return figure
 
 
+def fronts(
+    measured: pd.DataFrame, fitted: pd.DataFrame, chosen: pd.DataFrame, names: Mapping[str, str]
+) -> Figure:
+    """PSNR against variance ratio, both minus L2's, as each rival's weight grows.
+
+    Args:
+        measured: a dot a row: `rival`, `psnr_y` and `variance_ratio`.
+        fitted: the points of each rival's curve, in order, likewise.
+        chosen: the point of each curve that was chosen, likewise; a ring.
+        names: of the rivals, written where their curves end.
+    """
+    figure, ax = plt.subplots(figsize=(8, 4.6))
+    hues = dict(zip(names, sns.color_palette("husl", len(names)), strict=True))
+    hues |= {"gv": REGULARISER_COLOURS["gv"], "tv": REGULARISER_COLOURS["tv2"]}
+    ends = {}
+    for rival, line in fitted.groupby("rival", sort=False):
+        x, y = line["variance_ratio"].to_numpy(), line["psnr_y"].to_numpy()
+        ax.plot(x, y, color=hues[rival], linewidth=2.2 if rival == "gv" else 1.3)
+        some = measured[measured["rival"] == rival]
+        ax.scatter(some["variance_ratio"], some["psnr_y"], color=hues[rival], s=9)
+        ends[rival] = (x[-1], y[-1])
+    ring = {"facecolor": "none", "linewidth": 1.4, "s": 70, "zorder": 5}
+    ax.scatter(
+        chosen["variance_ratio"], chosen["psnr_y"], edgecolor=chosen["rival"].map(hues), **ring
+    )
+    ax.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+    ax.set(xlabel="variance ratio, minus L2's", ylabel="PSNR (luma), minus L2's, dB")
+    return figure
+
+
 def _fit_view(ax: Axes, points: pd.DataFrame, metric: str) -> None:
     """Set limits that hold these points, with extra room on the left for lines that lead there."""
     for column, limit in (("variance_ratio", ax.set_xlim), (metric, ax.set_ylim)):

@@ -100,7 +100,7 @@ def test_bad_input_is_refused():
 def test_choices_are_what_the_rule_says_of_each_rival():
     changed = fronts.trial_changes(rows(parabola), ALONE)
     half = changed.assign(**changed[list(fronts.METRICS)] / 2)
-    found = fronts.choices({"gv": changed, "half": half})
+    found = fronts.choices(fronts.curves({"gv": changed, "half": half}))
     assert list(found.index) == ["gv", "half"], "in the order of the distance"
     fitted = fronts.curve(changed)
     for name, scaled in (("gv", 1), ("half", 0.5)):
@@ -115,7 +115,12 @@ def test_choices_are_what_the_rule_says_of_each_rival():
 def test_a_rival_that_never_gets_there_has_no_matched_weight():
     changed = fronts.trial_changes(rows(parabola), ALONE)
     weak = changed.assign(variance_ratio=changed["variance_ratio"] / 10)
-    assert np.isnan(fronts.choices({"gv": changed, "weak": weak}).loc["weak", "matched"])
+    found = fronts.choices(fronts.curves({"gv": changed, "weak": weak}))
+    assert np.isnan(found.loc["weak", "matched"])
+
+
+def test_every_rival_has_a_name_for_readers():
+    assert fronts.NAMES.keys() == {*grids.RIVALS, fronts.SHARPENED}
 
 
 def test_sharpened_rows_are_those_of_the_run_with_its_images_sharpened(store):

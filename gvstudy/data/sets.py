@@ -123,7 +123,7 @@ def set_folder(folder: str) -> Path:
             return _find_folder(root / folder)
     raise ValueError(
         f"{folder} is not here: set GVSTUDY_DATA to a folder that holds it (now {given or 'unset'})"
-        ", or see `gvstudy data fetch --help`"
+        "; data/README.md says how to get it"
     )
 
 

@@ -26,7 +26,21 @@ METRICS = ("psnr_y", "variance_ratio", "variance_distance")
 LARGEST_COST = 0.05  # dB of PSNR that a chosen weight may cost
 POINTS = 1000  # weights at which a curve is evaluated
 AMOUNTS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)  # of the unsharp mask that are tried
-SHARPENED = "sharpened"  # the name of L2 whose images are sharpened, among the rivals
+SHARPENED = "sharpened"  # among the rivals: L2 whose images are sharpened
+NAMES = {  # of the rivals, for readers
+    "gv": "GV",
+    "gv-charbonnier": "GV, Charbonnier",
+    "deviation": "deviation",
+    "gv-log": "log variance",
+    "gv-multiscale": "multi-scale GV",
+    "gv-laplacian": "GV and Laplacian",
+    "maps": "gradient maps",
+    "maps-charbonnier": "edge loss",
+    "frequency": "focal frequency",
+    "gmsd": "GMSD",
+    "tv": "TV",
+    SHARPENED: "L2 sharpened",
+}
 SPACINGS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "log": (np.log, np.geomspace),
     "linear": (np.asarray, np.linspace),
@@ -101,28 +115,28 @@ def at(fitted: pd.DataFrame, weight: float) -> pd.Series:
     return fitted.loc[(fitted["weight"] - weight).abs().idxmin()]
 
 
-def choices(changed: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """What the rule chooses for each rival, in the order of the variance distance it reaches.
-
-    Args:
-        changed: a frame from `trial_changes` by the rival's name, "gv" included. The weights of
-            `SHARPENED` are amounts, to which the parabola is fitted as they are.
-
-    Returns a row a rival: the chosen `weight`; whether it is `at_end` of the weights tried; the
-    fitted changes there; and the `matched` weight, NaN where the variance ratio never rises as far
-    as with GV at the authors' weight.
-    """
-    curves = {
+def curves(changed: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The `curve` of each rival's changes; that of `SHARPENED` has amounts in place of weights."""
+    return {
         name: curve(some, "linear" if name == SHARPENED else "log")
         for name, some in changed.items()
     }
-    rise = at(curves["gv"], AUTHORS_GV)["variance_ratio"]
+
+
+def choices(fitted: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """What the rule chooses from `curves`, "gv" included: a row a rival, the best first.
+
+    The columns are the chosen `weight`; whether it is `at_end` of the weights tried; the fitted
+    changes there; and the `matched` weight, NaN where the variance ratio never rises as far as with
+    GV at the authors' weight. The best reaches the smallest variance distance.
+    """
+    rise = at(fitted["gv"], AUTHORS_GV)["variance_ratio"]
     rows = {}
-    for name, fitted in curves.items():
-        weight, reached = chosen(fitted), matched(fitted, rise)
-        ends = (fitted["weight"].min(), fitted["weight"].max())
-        there = at(fitted, weight)[list(METRICS)]
-        rows[name] = {"weight": weight, "at_end": weight in ends, **there, "matched": reached}
+    for name, one in fitted.items():
+        weight, there = chosen(one), at(one, chosen(one))[list(METRICS)]
+        ends = (one["weight"].min(), one["weight"].max())
+        rows[name] = {"weight": weight, "at_end": weight in ends, **there}
+        rows[name] |= {"matched": matched(one, rise)}
     return pd.DataFrame.from_dict(rows, orient="index").sort_values("variance_distance")
 
 
