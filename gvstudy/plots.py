@@ -316,34 +316,62 @@ def sweep(points: pd.DataFrame, alone: pd.Series, authors: pd.Series) -> Figure:
     return figure
 
 
-def fronts(
-    measured: pd.DataFrame, fitted: pd.DataFrame, chosen: pd.DataFrame, names: Mapping[str, str]
-) -> Figure:
+def fronts(points: pd.DataFrame, chosen: pd.DataFrame, names: Mapping[str, str]) -> Figure:
     """PSNR against variance ratio, both minus L2's, as each rival's weight grows.
 
     Args:
-        measured: a dot a row: `rival`, `psnr_y` and `variance_ratio`.
-        fitted: the points of each rival's curve, in order, likewise.
-        chosen: the point of each curve that was chosen, likewise; a ring.
-        names: of the rivals, written where their curves end.
+        points: a dot a row: `rival`, `weight`, `psnr_y` and `variance_ratio`. The view fits all
+            rivals but "tv" and "sharpened", whose lines may leave it.
+        chosen: rings: `rival`, `psnr_y` and `variance_ratio`.
+        names: of the rivals, written beside the ends of their lines.
     """
-    figure, ax = plt.subplots(figsize=(8, 4.6))
-    hues = dict(zip(names, sns.color_palette("husl", len(names)), strict=True))
-    hues |= {"gv": REGULARISER_COLOURS["gv"], "tv": REGULARISER_COLOURS["tv2"]}
+    x, y = "variance_ratio", "psnr_y"
+    figure, ax = plt.subplots(figsize=(8.5, 4.4))
+    bold = {"gv": REGULARISER_COLOURS["gv"], "sharpened": "black"}
+    others = iter([*(_PALETTE[n] for n in (0, 2, 4, 5, 6, 9)), "teal", "olive", "slateblue"])
+    fixed = bold | {"tv": REGULARISER_COLOURS["tv2"]}
+    hues = {rival: fixed.get(rival) or next(others) for rival in names}
+    seen = points.loc[~points["rival"].isin(["tv", "sharpened"]), [x, y]]
+    low, high = seen.min(), seen.max()
+    wide, tall = high - low
+    ax.set(xlim=(low[x] - 0.4 * wide, high[x] + 0.4 * wide), xlabel="variance ratio, minus L2's")
+    ax.set(ylim=(low[y] - 0.1 * tall, high[y] + 0.2 * tall), ylabel="PSNR (luma), minus L2's, dB")
     ends = {}
-    for rival, line in fitted.groupby("rival", sort=False):
-        x, y = line["variance_ratio"].to_numpy(), line["psnr_y"].to_numpy()
-        ax.plot(x, y, color=hues[rival], linewidth=2.2 if rival == "gv" else 1.3)
-        some = measured[measured["rival"] == rival]
-        ax.scatter(some["variance_ratio"], some["psnr_y"], color=hues[rival], s=9)
-        ends[rival] = (x[-1], y[-1])
-    ring = {"facecolor": "none", "linewidth": 1.4, "s": 70, "zorder": 5}
-    ax.scatter(
-        chosen["variance_ratio"], chosen["psnr_y"], edgecolor=chosen["rival"].map(hues), **ring
-    )
+    for rival, line in points.sort_values("weight").groupby("rival"):
+        thick = 2 if rival in bold else 1.2
+        ax.plot(line[x], line[y], color=hues[rival], marker="o", markersize=3, linewidth=thick)
+        inside = line[line[x].between(*ax.get_xlim()) & line[y].between(*ax.get_ylim())]
+        ends[rival] = inside[[x, y]].iloc[-1]
+    ring: dict[str, Any] = {"facecolor": "none", "linewidth": 1.4, "s": 80, "zorder": 5}
+    ax.scatter(chosen[x], chosen[y], edgecolor=chosen["rival"].map(hues), **ring)
     ax.axhline(0, color="0.8", linewidth=0.8, zorder=0)
-    ax.set(xlabel="variance ratio, minus L2's", ylabel="PSNR (luma), minus L2's, dB")
+    ax.axvline(0, color="0.8", linewidth=0.8, zorder=0)
+    for column, left in ((0.02, True), (0.81, False)):
+        some = [rival for rival in ends if (ends[rival][x] < low[x] + wide / 3) == left]
+        some = sorted(some, key=lambda rival: ends[rival][y])
+        heights = _apart([ends[rival][y] for rival in some], 0.08 * tall)
+        for rival, height in zip(some, heights, strict=True):
+            ax.annotate(
+                names[rival],
+                tuple(ends[rival]),
+                (column, height),
+                textcoords=ax.get_yaxis_transform(),
+                color=hues[rival],
+                weight="bold" if rival in bold else None,
+                va="center",
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+                arrowprops={"arrowstyle": "-", "color": hues[rival], "linewidth": 0.5},
+            )
+    sns.despine(figure)
     return figure
+
+
+def _apart(values: Sequence[float], gap: float) -> np.ndarray:
+    """Move sorted values apart until neighbours differ by `gap`; their mean stays."""
+    moved = np.array(values, dtype=float)
+    for i in range(1, len(moved)):
+        moved[i] = max(moved[i], moved[i - 1] + gap)
+    return moved - (moved.mean() - np.mean(values))
 
 
 def _fit_view(ax: Axes, points: pd.DataFrame, metric: str) -> None:

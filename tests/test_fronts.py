@@ -119,13 +119,41 @@ def test_a_rival_that_never_gets_there_has_no_matched_weight():
     assert np.isnan(found.loc["weak", "matched"])
 
 
+def test_every_rival_s_changes_and_their_means_are_found_by_name():
+    tried = rows(parabola)
+    trials = pd.concat(
+        [
+            ALONE.assign(loss="l2", gv_weight=np.nan, tv_weight=np.nan),
+            tried.assign(loss="l2+gv", gv_weight=tried["weight"], tv_weight=np.nan),
+            tried.assign(loss="l2+tv", gv_weight=np.nan, tv_weight=tried["weight"]),
+        ]
+    ).drop(columns="weight")
+    found = fronts.rival_changes(trials, tried.rename(columns={"weight": "amount"}))
+    assert list(found) == ["gv", "tv", "sharpened"]
+    expected = fronts.trial_changes(tried, ALONE)
+    for one in found.values():
+        pd.testing.assert_frame_equal(one, expected)
+    for row in fronts.points(found).itertuples():
+        changed = (row.psnr_y, row.variance_ratio, row.variance_distance)
+        assert changed == pytest.approx(parabola(row.weight))
+
+
+@pytest.mark.parametrize(("place", "expected"), [(2, "abgcde"), (7, "abcdefg")])
+def test_six_better_than_tv_are_tested_and_gv_in_any_case(place, expected):
+    order = list("abcdefh")
+    order.insert(place, "gv")
+    order = ["sharpened", *order, "tv", "z"]
+    found = pd.DataFrame({"variance_distance": np.arange(len(order))}, index=order)
+    assert fronts.to_test(found) == [{"g": "gv"}.get(name, name) for name in expected]
+
+
 def test_every_rival_has_a_name_for_readers():
     assert fronts.NAMES.keys() == {*grids.RIVALS, fronts.SHARPENED}
 
 
 def test_sharpened_rows_are_those_of_the_run_with_its_images_sharpened(store):
     run = next(run for run in grids.fronts("smoke") if run.loss == "l2")
-    found = fronts.sharpened(Store(store), [run], (0.0, 0.5), "builtin-valid")
+    found = fronts.sharpened(Store(store), [run], (0.0, 0.5), "builtin-valid", perceptual=True)
     plain = Store(store).results([run], ["builtin-valid"])
     unchanged, steeper = (found[found["amount"] == amount] for amount in (0.0, 0.5))
     assert len(found) == 2 * len(plain)

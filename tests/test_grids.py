@@ -173,7 +173,7 @@ def test_all_variants_have_the_same_seeds(name):
         by_steps.setdefault(steps, set()).add(tuple(some))
     assert all(len(some) == 1 for some in by_steps.values())
     fewest = min(len(one) for some in by_steps.values() for one in some)
-    assert fewest >= {"budget": 6, "adam": 6, "own": 6, "finetuned": 6}.get(name, 8)
+    assert fewest >= {"budget": 6, "adam": 6, "own": 6, "finetuned": 6, "rivals": 6}.get(name, 8)
     assert not any(run.seed >= TRIAL_SEED for run in runs)
 
 

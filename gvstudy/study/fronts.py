@@ -26,6 +26,7 @@ METRICS = ("psnr_y", "variance_ratio", "variance_distance")
 LARGEST_COST = 0.05  # dB of PSNR that a chosen weight may cost
 POINTS = 1000  # weights at which a curve is evaluated
 AMOUNTS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)  # of the unsharp mask that are tried
+MOST_TESTED = 6
 SHARPENED = "sharpened"  # among the rivals: L2 whose images are sharpened
 NAMES = {  # of the rivals, for readers
     "gv": "GV",
@@ -65,6 +66,29 @@ def trial_changes(trials: pd.DataFrame, alone: pd.DataFrame) -> pd.DataFrame:
         for weight, rows in trials.groupby("weight")
     }
     return pd.concat(found, names=["weight", "seed"]).dropna().reset_index()
+
+
+def rival_changes(trials: pd.DataFrame, sharp: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The `trial_changes` of every rival by its name, those of `SHARPENED` last.
+
+    Args:
+        trials: results of the grid `fronts`, L2's included.
+        sharp: those of `sharpened`, for the same seeds and images; amounts count as weights.
+    """
+    alone = trials[trials["loss"] == "l2"]
+    weighted = trials.assign(weight=trials["gv_weight"].fillna(trials["tv_weight"]))
+    found = {
+        loss.removeprefix("l2+"): trial_changes(rows, alone)
+        for loss, rows in weighted.groupby("loss", sort=False)
+        if loss != "l2"
+    }
+    return found | {SHARPENED: trial_changes(sharp.assign(weight=sharp["amount"]), alone)}
+
+
+def points(changed: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The mean changes over seeds of each `rival` and `weight`, a row each."""
+    means = {name: some.groupby("weight")[list(METRICS)].mean() for name, some in changed.items()}
+    return pd.concat(means, names=["rival"]).reset_index()
 
 
 def curve(changed: pd.DataFrame, spacing: str = "log") -> pd.DataFrame:
@@ -140,13 +164,29 @@ def choices(fitted: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").sort_values("variance_distance")
 
 
+def to_test(found: pd.DataFrame) -> list[str]:
+    """The trained rivals that `choices` sends to the test, the best first.
+
+    They are the first six whose variance distance is below TV's, and GV in any case.
+    """
+    trained = found.drop(index=SHARPENED)
+    better = trained[trained["variance_distance"] < trained.loc["tv", "variance_distance"]]
+    first = list(better.index[:MOST_TESTED])
+    return first if "gv" in first else [*first, "gv"]
+
+
 def sharpened(
-    store: Store, runs: Iterable[Run], amounts: Sequence[float], pictures: str
+    store: Store,
+    runs: Iterable[Run],
+    amounts: Sequence[float],
+    pictures: str,
+    *,
+    perceptual: bool = False,
 ) -> pd.DataFrame:
     """The rows of runs whose images are sharpened by each amount, measured on a set of pictures.
 
-    Runs that the store lacks are trained. A row has the run's id, `set`, `image`, `amount`, and
-    both `METRICS` and `PERCEPTUAL_METRICS`. Nothing of it is kept in the store.
+    Runs that the store lacks are trained. A row has the run's id and description, `set`, `image`,
+    `amount` and `METRICS`; with `perceptual` also `PERCEPTUAL_METRICS`. The store doesn't keep it.
     """
     rows = []
     for run, amount in product(runs, amounts):
@@ -156,10 +196,10 @@ def sharpened(
             load_images(pictures),
             run.scale,
             downsample=run.downsample,
-            measured=_measure_all,
+            measured=_measure_all if perceptual else measure,
         )
         keys = {"run": store.id(run), "set": pictures, "amount": amount}
-        rows.append(found.drop(columns="scale").assign(**keys))
+        rows.append(found.assign(**keys | run.description()))
     return pd.concat(rows, ignore_index=True)
 
 

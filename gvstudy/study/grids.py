@@ -92,6 +92,7 @@ RIVALS = {  # weight at which a regulariser's gradient is as long as that of GV 
 }
 RIVAL_FACTORS = (0.03, 0.1, 0.3, 1, 3)  # multiples of these weights that are tried
 RIVAL_STEPS = 1000
+RIVALS_CHOSEN = {"gv": AUTHORS_GV}  # weights by the plan's rule, from the trials in `fronts`
 SEEDS_SEEN = range(24)  # of the authors' recipe in older results
 SEEDS_NEW = range(24, 40)  # first used after the plan was committed; these decide
 SEEDS_FAN_OUT = range(40, 56)  # decide experiment 11
@@ -446,20 +447,23 @@ def fronts(size: str) -> list[Run]:
     They are trained in bfloat16, as the older trials of this recipe were. Measure them on
     `TRIAL_SET`.
     """
-    fields: dict[str, Any] = {"train_set": "BSDS500", "steps": RIVAL_STEPS}
-    fields |= {"recipe": "tuned", "precision": "bfloat16"}
-    fields |= GRID_SIZES[size] | {"train_set": "builtin-train"} if size in SMALL else {}
+    factors = RIVAL_FACTORS[1::2] if size in SMALL else RIVAL_FACTORS
+    tried = [
+        (rival, round(centre * factor, 9)) for rival, centre in RIVALS.items() for factor in factors
+    ]
     return [
-        Run(loss=loss, seed=TRIAL_SEED + trial, gv_weight=weight, tv_weight=weight, **fields)
+        run
         for trial in _seeds(size, 4)
-        for loss, weight in [
-            ("l2", AUTHORS_GV),  # which has no use for a weight
-            *(
-                (f"l2+{rival}", round(centre * factor, 9))
-                for rival, centre in RIVALS.items()
-                for factor in (RIVAL_FACTORS[1::2] if size in SMALL else RIVAL_FACTORS)
-            ),
-        ]
+        for run in _rival_runs(size, TRIAL_SEED + trial, tried, precision="bfloat16")
+    ]
+
+
+def rivals(size: str) -> list[Run]:
+    """Experiment 10: the rivals at the weights that their trials chose, beside L2."""
+    return [
+        run
+        for seed in _new(size, 6)
+        for run in _rival_runs(size, seed, RIVALS_CHOSEN.items(), precision="float32")
     ]
 
 
@@ -598,6 +602,7 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
         large_crops,
         valid_padding,
         fronts,
+        rivals,
         fan_out_trials,
         fan_out_lengths,
         fan_out_constants,
@@ -687,6 +692,22 @@ def _planned_run(grid_size: str, /, **fields: Any) -> Run:
 def _script_run(grid_size: str, /, **fields: Any) -> Run:
     """Make such a run that starts from the initial weights of the authors' script."""
     return _planned_run(grid_size, fan="fan_out", **fields)
+
+
+def _rival_runs(
+    size: str, seed: int, weights: Iterable[tuple[str, float]], *, precision: str
+) -> list[Run]:
+    """Make the runs of one seed of experiment 10: L2 alone, and beside each of these rivals."""
+    fields: dict[str, Any] = {"train_set": "BSDS500", "steps": RIVAL_STEPS, "recipe": "tuned"}
+    fields |= {"seed": seed, "precision": precision}
+    fields |= GRID_SIZES[size] | {"train_set": "builtin-train"} if size in SMALL else {}
+    return [
+        Run(loss="l2", **fields),
+        *(
+            Run(loss=f"l2+{rival}", gv_weight=weight, tv_weight=weight, **fields)
+            for rival, weight in weights
+        ),
+    ]
 
 
 def _constant_trials(grid_size: str, losses: Sequence[str], /, **cell: Any) -> list[Run]:

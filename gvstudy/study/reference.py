@@ -124,8 +124,9 @@ def load(
 
 def save_sharpened(folder: Path, rows: pd.DataFrame) -> None:
     """Write rows of `gvstudy.study.fronts.sharpened` beside the results of the same runs."""
-    columns = [*_KEYS, "amount", *METRICS, *PERCEPTUAL_METRICS]
-    _write_compressed(folder / SHARPENED, rows[columns].sort_values([*_KEYS, "amount"]))
+    keys = [*_KEYS, "amount"]
+    metrics = [name for name in (*METRICS, *PERCEPTUAL_METRICS) if name in rows]
+    _write_compressed(folder / SHARPENED, rows[[*keys, *metrics]].sort_values(keys))
 
 
 def load_sharpened(name: str) -> pd.DataFrame:
