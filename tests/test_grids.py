@@ -52,7 +52,8 @@ PLANNED = (  # the experiments of PLAN.md
     "longer",
     "exact",
 )
-CONTROLS = sorted(set(GRIDS) - set(TABLES) - set(PLANNED) - {"fronts"})
+RIVALS = {"fronts", "rivals"}
+CONTROLS = sorted(set(GRIDS) - set(TABLES) - set(PLANNED) - RIVALS)
 TRIALS = ("rates", "sweep")
 RESULTS = sorted(set(CONTROLS) - set(TRIALS))
 
@@ -173,7 +174,7 @@ def test_all_variants_have_the_same_seeds(name):
         by_steps.setdefault(steps, set()).add(tuple(some))
     assert all(len(some) == 1 for some in by_steps.values())
     fewest = min(len(one) for some in by_steps.values() for one in some)
-    assert fewest >= {"budget": 6, "adam": 6, "own": 6, "finetuned": 6, "rivals": 6}.get(name, 8)
+    assert fewest >= {"budget": 6, "adam": 6, "own": 6, "finetuned": 6}.get(name, 8)
     assert not any(run.seed >= TRIAL_SEED for run in runs)
 
 
@@ -291,6 +292,13 @@ def test_every_rival_is_tried_at_as_many_weights_on_the_same_seeds():
     assert {count for (loss, _), count in counts.items() if loss != "l2"} == {5}
     assert len(runs_of(["fronts"], "reduced")) == len(runs) == 4 * (1 + 11 * 5)
     assert {(run.recipe, run.precision, run.steps) for run in runs} == {("tuned", "bfloat16", 1000)}
+
+
+def test_the_chosen_rivals_are_tested_on_six_new_seeds():
+    runs = grids.rivals("reduced")
+    losses = ["l2", *(f"l2+{rival}" for rival in grids.RIVALS_CHOSEN)]
+    assert [(run.seed, run.loss) for run in runs] == list(product(range(24, 30), losses))
+    assert {(run.recipe, run.precision, run.steps) for run in runs} == {("tuned", "float32", 1000)}
 
 
 @pytest.mark.usefixtures("real_data")

@@ -126,7 +126,8 @@ def save_sharpened(folder: Path, rows: pd.DataFrame) -> None:
     """Write rows of `gvstudy.study.fronts.sharpened` beside the results of the same runs."""
     keys = [*_KEYS, "amount"]
     metrics = [name for name in (*METRICS, *PERCEPTUAL_METRICS) if name in rows]
-    _write_compressed(folder / SHARPENED, rows[[*keys, *metrics]].sort_values(keys))
+    short = rows[metrics].map(lambda value: float(f"{value:.7g}"))  # as a store writes them
+    _write_compressed(folder / SHARPENED, rows[keys].join(short).sort_values(keys))
 
 
 def load_sharpened(name: str) -> pd.DataFrame:
