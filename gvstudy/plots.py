@@ -321,14 +321,16 @@ def fronts(points: pd.DataFrame, chosen: pd.DataFrame, names: Mapping[str, str])
 
     Args:
         points: a dot a row: `rival`, `weight`, `psnr_y` and `variance_ratio`. The view fits all
-            rivals but "tv" and "sharpened", whose lines may leave it.
+            rivals but "tv" and "sharpened"; their dots outside are left out.
         chosen: rings: `rival`, `psnr_y` and `variance_ratio`.
         names: of the rivals, written beside the ends of their lines.
     """
     x, y = "variance_ratio", "psnr_y"
     figure, ax = plt.subplots(figsize=(8.5, 4.4))
     bold = {"gv": REGULARISER_COLOURS["gv"], "sharpened": "black"}
-    others = iter([*(_PALETTE[n] for n in (0, 2, 4, 5, 6, 9)), "teal", "olive", "slateblue"])
+    others = iter(
+        [*(_PALETTE[n] for n in (0, 2, 4, 5)), "maroon", _PALETTE[9], "teal", "olive", "slateblue"]
+    )
     fixed = bold | {"tv": REGULARISER_COLOURS["tv2"]}
     hues = {rival: fixed.get(rival) or next(others) for rival in names}
     seen = points.loc[~points["rival"].isin(["tv", "sharpened"]), [x, y]]
@@ -339,8 +341,9 @@ def fronts(points: pd.DataFrame, chosen: pd.DataFrame, names: Mapping[str, str])
     ends = {}
     for rival, line in points.sort_values("weight").groupby("rival"):
         thick = 2 if rival in bold else 1.2
-        ax.plot(line[x], line[y], color=hues[rival], marker="o", markersize=3, linewidth=thick)
         inside = line[line[x].between(*ax.get_xlim()) & line[y].between(*ax.get_ylim())]
+        style = {"color": hues[rival], "marker": "o", "markersize": 3, "linewidth": thick}
+        ax.plot(inside[x], inside[y], **style)
         ends[rival] = inside[[x, y]].iloc[-1]
     ring: dict[str, Any] = {"facecolor": "none", "linewidth": 1.4, "s": 80, "zorder": 5}
     ax.scatter(chosen[x], chosen[y], edgecolor=chosen["rival"].map(hues), **ring)

@@ -30,6 +30,7 @@ EXPERIMENTS = {
     "full_size": (6,),
     "full_size_cpu": (6,),
     "exact": (9,),
+    "fronts": (10,),
 }
 
 

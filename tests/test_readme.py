@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from gvstudy.study import reference, statistics
+from gvstudy.study import fronts, reference, statistics
 from gvstudy.study.grids import SEEDS_FAN_OUT
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -135,6 +135,14 @@ def test_what_gradient_variance_costs():
             f"{ratio:.2f} of the real images', at a cost of" if ours is gv else f"{ratio:.2f} for"
         )
         assert f"{said} {share} {-psnr:.2f} dB" in FINDINGS
+
+
+def test_what_sharpening_brings():
+    trials, sharp = reference.load("fronts", ["fronts"]), reference.load_sharpened("fronts")
+    means = fronts.points(fronts.rival_changes(trials, sharp)).set_index(["rival", "weight"])
+    row = means.loc[(fronts.SHARPENED, 0.1)]
+    said = f"{row['variance_ratio']:.2f} for {-row['psnr_y']:.2f} dB"
+    assert f"In trials, *sharpening* L2's images brings {said}" in FINDINGS
 
 
 def test_looks():
