@@ -328,7 +328,7 @@ def fronts(points: pd.DataFrame, chosen: pd.DataFrame, names: Mapping[str, str])
     x, y = "variance_ratio", "psnr_y"
     figure, ax = plt.subplots(figsize=(8.5, 4.4))
     bold = {"gv": REGULARISER_COLOURS["gv"], "sharpened": "black"}
-    others = iter(
+    others = cycle(
         [*(_PALETTE[n] for n in (0, 2, 4, 5)), "maroon", _PALETTE[9], "teal", "olive", "slateblue"]
     )
     fixed = bold | {"tv": REGULARISER_COLOURS["tv2"]}
@@ -344,6 +344,8 @@ def fronts(points: pd.DataFrame, chosen: pd.DataFrame, names: Mapping[str, str])
         inside = line[line[x].between(*ax.get_xlim()) & line[y].between(*ax.get_ylim())]
         style = {"color": hues[rival], "marker": "o", "markersize": 3, "linewidth": thick}
         ax.plot(inside[x], inside[y], **style)
+        if inside.empty:
+            continue
         ends[rival] = inside[[x, y]].iloc[-1]
     ring: dict[str, Any] = {"facecolor": "none", "linewidth": 1.4, "s": 80, "zorder": 5}
     ax.scatter(chosen[x], chosen[y], edgecolor=chosen["rival"].map(hues), **ring)
@@ -363,7 +365,7 @@ def fronts(points: pd.DataFrame, chosen: pd.DataFrame, names: Mapping[str, str])
                 weight="bold" if rival in bold else None,
                 va="center",
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
-                arrowprops={"arrowstyle": "-", "color": hues[rival], "linewidth": 0.5},
+                arrowprops={"arrowstyle": "-", "color": "0.7", "linewidth": 0.5},
             )
     sns.despine(figure)
     return figure

@@ -131,7 +131,7 @@ def laplacian(images: Tensor, padding: str = "zeros") -> Tensor:
 def unsharp_mask(images: Tensor, amount: float) -> Tensor:
     """Images plus `amount` times what a Gaussian blur (sigma 1 pixel, 7 x 7) takes away.
 
-    It costs no training: a loss for structure that doesn't beat it isn't worth having.
+    It costs no training, and strengthens whatever is there. So a loss for structure should beat it.
     """
     check_images(images)
     return images + amount * (images - gaussian_blur2d(images, (7, 7), (1.0, 1.0)))

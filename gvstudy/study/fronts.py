@@ -158,10 +158,9 @@ def choices(fitted: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     rise = at(fitted["gv"], AUTHORS_GV)["variance_ratio"]
     rows = {}
     for name, one in fitted.items():
-        weight, there = chosen(one), at(one, chosen(one))[list(METRICS)]
-        ends = (one["weight"].min(), one["weight"].max())
-        rows[name] = {"weight": weight, "at_end": weight in ends, **there}
-        rows[name] |= {"matched": matched(one, rise)}
+        weight, ends = chosen(one), (one["weight"].min(), one["weight"].max())
+        rows[name] = {"weight": weight, "at_end": weight in ends, "matched": matched(one, rise)}
+        rows[name] |= at(one, weight)[list(METRICS)]
     return pd.DataFrame.from_dict(rows, orient="index").sort_values("variance_distance")
 
 

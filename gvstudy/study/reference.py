@@ -22,7 +22,7 @@ from gvstudy.study.store import Store, write_weights
 from gvstudy.validation import check_choice, check_names
 
 RUNS, ROWS, PERCEPTUAL = "runs.csv", "rows.csv.gz", "perceptual.csv.gz"
-SHARPENED = "sharpened.csv.gz"  # rows of L2's runs whose images were sharpened afterwards
+SHARPENED_ROWS = "sharpened.csv.gz"  # rows of L2's runs whose images were sharpened afterwards
 FRESH = "fresh:"  # begins the name of results that are computed here
 _KEYS = ["run", "set", "image"]
 # Columns that may look like numbers, such as 0726132.
@@ -126,8 +126,8 @@ def save_sharpened(folder: Path, rows: pd.DataFrame) -> None:
     """Write rows of `gvstudy.study.fronts.sharpened` beside the results of the same runs."""
     keys = [*_KEYS, "amount"]
     metrics = [name for name in (*METRICS, *PERCEPTUAL_METRICS) if name in rows]
-    short = rows[metrics].map(lambda value: float(f"{value:.7g}"))  # as a store writes them
-    _write_compressed(folder / SHARPENED, rows[keys].join(short).sort_values(keys))
+    short = rows[metrics].map("{:.7g}".format)  # as a store writes them
+    _write_compressed(folder / SHARPENED_ROWS, rows[keys].join(short).sort_values(keys))
 
 
 def load_sharpened(name: str) -> pd.DataFrame:
@@ -137,10 +137,10 @@ def load_sharpened(name: str) -> pd.DataFrame:
     without them.
     """
     folder = package_data("reference") / name
-    if not (folder / SHARPENED).is_file():
+    if not (folder / SHARPENED_ROWS).is_file():
         raise ValueError(f"the results {name!r} have no sharpened images")
     runs = _read_runs(folder / RUNS)
-    return _read_rows(folder / SHARPENED).merge(runs, on="run", validate="many_to_one")
+    return _read_rows(folder / SHARPENED_ROWS).merge(runs, on="run", validate="many_to_one")
 
 
 def known_results() -> list[str]:
