@@ -3,7 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
+from gvstudy import load_images
 from gvstudy.study import fronts, grids, reference
 from gvstudy.study.store import Store
 
@@ -151,10 +153,19 @@ def test_every_rival_has_a_name_for_readers():
     assert fronts.NAMES.keys() == {*grids.RIVALS, fronts.SHARPENED}
 
 
-def test_sharpened_rows_are_those_of_the_run_with_its_images_sharpened(store):
+@pytest.fixture
+def small_set(tmp_path):
+    """The name of a set of one small picture."""
+    picture = load_images("builtin-valid")["chelsea"][:, 100:196, 100:196]
+    (tmp_path / "small").mkdir()
+    Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / "small" / "cat.png")
+    return f"folder:{tmp_path / 'small'}"
+
+
+def test_sharpened_rows_are_those_of_the_run_with_its_images_sharpened(store, small_set):
     run = next(run for run in grids.fronts("smoke") if run.loss == "l2")
-    found = fronts.sharpened(Store(store), [run], (0.0, 0.5), "builtin-valid", perceptual=True)
-    plain = Store(store).results([run], ["builtin-valid"])
+    found = fronts.sharpened(Store(store), [run], (0.0, 0.5), small_set, perceptual=True)
+    plain = Store(store).results([run], [small_set])
     unchanged, steeper = (found[found["amount"] == amount] for amount in (0.0, 0.5))
     assert len(found) == 2 * len(plain)
     assert unchanged["psnr_y"].to_list() == pytest.approx(plain["psnr_y"].to_list(), rel=1e-5)
@@ -163,16 +174,16 @@ def test_sharpened_rows_are_those_of_the_run_with_its_images_sharpened(store):
     assert steeper["gmsd"].notna().all()
 
 
-def test_saved_sharpened_rows_are_loaded_with_their_runs(store, tmp_path, monkeypatch):
+def test_saved_sharpened_rows_are_loaded_with_their_runs(store, small_set, tmp_path, monkeypatch):
     runs = {run: "fronts" for run in grids.fronts("smoke") if run.loss == "l2"}
     folder = tmp_path / "reference" / "some"
     folder.mkdir(parents=True)
     monkeypatch.setattr(reference, "package_data", lambda path: tmp_path / path)
-    rows = Store(store).results(list(runs), ["builtin-valid"])
+    rows = Store(store).results(list(runs), [small_set])
     reference.save(folder, Store(store), runs, rows)
     with pytest.raises(ValueError, match="'some' have no sharpened images"):
         reference.load_sharpened("some")
-    sharp = fronts.sharpened(Store(store), runs, (0.3,), "builtin-valid")
+    sharp = fronts.sharpened(Store(store), runs, (0.3,), small_set)
     reference.save_sharpened(folder, sharp)
     found = reference.load_sharpened("some")
     assert found["psnr_y"].to_list() == pytest.approx(sharp["psnr_y"].to_list())
