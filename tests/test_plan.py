@@ -31,6 +31,7 @@ EXPERIMENTS = {
     "full_size_cpu": (6,),
     "exact": (9,),
     "fronts": (10,),
+    "rivals": (10,),
 }
 
 
