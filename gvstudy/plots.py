@@ -344,9 +344,8 @@ def fronts(points: pd.DataFrame, chosen: pd.DataFrame, names: Mapping[str, str])
         inside = line[line[x].between(*ax.get_xlim()) & line[y].between(*ax.get_ylim())]
         style = {"color": hues[rival], "marker": "o", "markersize": 3, "linewidth": thick}
         ax.plot(inside[x], inside[y], **style)
-        if inside.empty:
-            continue
-        ends[rival] = inside[[x, y]].iloc[-1]
+        if not inside.empty:
+            ends[rival] = inside[[x, y]].iloc[-1]
     ring: dict[str, Any] = {"facecolor": "none", "linewidth": 1.4, "s": 80, "zorder": 5}
     ax.scatter(chosen[x], chosen[y], edgecolor=chosen["rival"].map(hues), **ring)
     ax.axhline(0, color="0.8", linewidth=0.8, zorder=0)

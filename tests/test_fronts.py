@@ -190,6 +190,7 @@ def test_saved_sharpened_rows_are_loaded_with_their_runs(store, small_set, tmp_p
     assert set(found["loss"]) == {"l2"}
 
 
+@pytest.fixture(scope="module")
 def trials():
     """The reference trials: what each rival's weights change, and what the rule chooses."""
     tried, sharp = reference.load("fronts", ["fronts"]), reference.load_sharpened("fronts")
@@ -197,15 +198,14 @@ def trials():
     return fronts.rival_changes(tried, sharp)
 
 
-def test_the_trials_are_complete_and_no_seed_diverged():
-    changed = trials()
-    assert changed.keys() == fronts.NAMES.keys()
-    for name, some in changed.items():
+def test_the_trials_are_complete_and_no_seed_diverged(trials):
+    assert trials.keys() == fronts.NAMES.keys()
+    for name, some in trials.items():
         assert len(some) == 4 * (len(fronts.AMOUNTS) if name == fronts.SHARPENED else 5), name
 
 
-def test_the_weights_that_are_tested_are_those_that_the_trials_chose():
-    found = fronts.choices(fronts.curves(trials()))
+def test_the_weights_that_are_tested_are_those_that_the_trials_chose(trials):
+    found = fronts.choices(fronts.curves(trials))
     assert list(grids.RIVALS_CHOSEN) == fronts.to_test(found)
     chosen = grids.RIVALS_CHOSEN | {fronts.SHARPENED: fronts.CHOSEN_AMOUNT}
     for name, weight in chosen.items():

@@ -4,7 +4,6 @@ The rule is that of experiment 10 in `data/reference/PLAN.md`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ LARGEST_COST = 0.05  # dB of PSNR that a chosen weight may cost
 POINTS = 1000  # weights at which a curve is evaluated
 AMOUNTS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)  # of the unsharp mask that are tried
 CHOSEN_AMOUNT = 0.135  # by the rule, from the trials
-MOST_TESTED = 6
+MOST_TESTED = 6  # trained rivals, GV apart if it isn't among them
 SHARPENED = "sharpened"  # among the rivals: L2 whose images are sharpened
 NAMES = {  # of the rivals, for readers
     "gv": "GV",
@@ -188,18 +187,15 @@ def sharpened(
     Runs that the store lacks are trained. A row has the run's id and description, `set`, `image`,
     `amount` and `METRICS`; with `perceptual` also `PERCEPTUAL_METRICS`. The store doesn't keep it.
     """
+    images, measured = load_images(pictures), _measure_all if perceptual else measure
     rows = []
-    for run, amount in product(runs, amounts):
-        model = Sharpened(store.train_or_load(run, progress=False).model, amount)
-        found = evaluate(
-            model,
-            load_images(pictures),
-            run.scale,
-            downsample=run.downsample,
-            measured=_measure_all if perceptual else measure,
-        )
-        keys = {"run": store.id(run), "set": pictures, "amount": amount}
-        rows.append(found.assign(**keys | run.description()))
+    for run in runs:
+        model = store.train_or_load(run, progress=False).model
+        keys = {"run": store.id(run), "set": pictures} | run.description()
+        options: dict[str, Any] = {"downsample": run.downsample, "measured": measured}
+        for amount in amounts:
+            found = evaluate(Sharpened(model, amount), images, run.scale, **options)
+            rows.append(found.assign(amount=amount, **keys))
     return pd.concat(rows, ignore_index=True)
 
 
