@@ -52,7 +52,7 @@ PLANNED = (  # the experiments of PLAN.md
     "longer",
     "exact",
 )
-RIVALS = {"fronts", "rivals"}
+RIVALS = {"fronts", "rivals", "rival-rates", "edsr-fronts", "other-rivals", "longer-rivals"}
 CONTROLS = sorted(set(GRIDS) - set(TABLES) - set(PLANNED) - RIVALS)
 TRIALS = ("rates", "sweep")
 RESULTS = sorted(set(CONTROLS) - set(TRIALS))
@@ -302,6 +302,31 @@ def test_the_chosen_rivals_are_tested_on_six_new_seeds():
     assert {(run.recipe, run.precision, run.steps) for run in runs} == {("tuned", "float32", 1000)}
 
 
+def test_the_first_three_rivals_are_tested_elsewhere_as_well():
+    runs = [*grids.other_rivals("reduced"), *grids.longer_rivals("reduced")]
+    cells = Counter((run.model, run.scale, run.steps) for run in runs)
+    assert set(cells) == {
+        ("vdsr", 3, 1000),
+        ("vdsr", 4, 1000),
+        ("espcn", 2, 1000),
+        ("vdsr", 2, 10000),
+    }
+    assert set(cells.values()) == {6 * 4}
+    assert {run.loss for run in runs} == {"l2", *(f"l2+{name}" for name in grids.RIVALS_FIRST)}
+    assert {run.seed for run in runs} == set(range(24, 30))
+
+
+def test_trials_with_edsr_are_those_of_vdsr_beside_l1():
+    runs = grids.edsr_fronts("reduced")
+    assert {run.model for run in runs} == {"edsr"}
+    tried = {(run.loss.partition("+")[2], run.seed, run.gv_weight) for run in runs}
+    assert {run.loss.partition("+")[0] for run in runs} == {"l1"}
+    with_vdsr = {
+        (run.loss.partition("+")[2], run.seed, run.gv_weight) for run in grids.fronts("reduced")
+    }
+    assert tried == {one for one in with_vdsr if one[0] in ("", *grids.RIVALS_FIRST)}
+
+
 @pytest.mark.usefixtures("real_data")
 def test_the_rivals_weights_give_gradients_as_long_as_gv_s():
     """As the plan says: the median over bicubic enlargements of the validation set's centres."""
@@ -318,7 +343,7 @@ def test_the_rivals_weights_give_gradients_as_long_as_gv_s():
         assert np.median(found) / gv == pytest.approx(1, abs=0.15), rival
 
 
-@pytest.mark.parametrize("name", [*TRIALS, "fronts"])
+@pytest.mark.parametrize("name", [*TRIALS, "fronts", "edsr-fronts", "rival-rates"])
 def test_trials_have_seeds_of_their_own(name):
     assert all(run.seed >= TRIAL_SEED for run in GRIDS[name]("reduced"))
 

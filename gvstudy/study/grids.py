@@ -100,6 +100,8 @@ RIVALS_CHOSEN = {  # the rivals that are tested, at weights by the plan's rule; 
     "gv-multiscale": 0.00441,
     "gv-log": 0.000195,
 }
+RIVALS_FIRST = tuple(RIVALS_CHOSEN)[:3]  # those that are tested elsewhere, too
+RIVAL_RATES = (1e-3, 2e-3, 4e-3)  # learning rates that are tried for L2 and the first of them
 SEEDS_SEEN = range(24)  # of the authors' recipe in older results
 SEEDS_NEW = range(24, 40)  # first used after the plan was committed; these decide
 SEEDS_FAN_OUT = range(40, 56)  # decide experiment 11
@@ -451,18 +453,9 @@ def valid_padding(size: str) -> list[Run]:
 def fronts(size: str) -> list[Run]:
     """Experiment 10: the trials that find what each rival's variance costs, beside L2.
 
-    They are trained in bfloat16, as the older trials of this recipe were. Measure them on
-    `TRIAL_SET`.
+    Measure them on `TRIAL_SET`.
     """
-    factors = RIVAL_FACTORS[::2] if size in SMALL else RIVAL_FACTORS
-    tried = [
-        (rival, round(centre * factor, 9)) for rival, centre in RIVALS.items() for factor in factors
-    ]
-    return [
-        run
-        for trial in _seeds(size, 4)
-        for run in _rival_runs(size, TRIAL_SEED + trial, tried, precision="bfloat16")
-    ]
+    return _rival_trials(size, RIVALS)
 
 
 def rivals(size: str) -> list[Run]:
@@ -471,6 +464,53 @@ def rivals(size: str) -> list[Run]:
         run
         for seed in _new(size, 6)
         for run in _rival_runs(size, seed, RIVALS_CHOSEN.items(), precision="float32")
+    ]
+
+
+def rival_rates(size: str) -> list[Run]:
+    """Experiment 10: the trials that choose a learning rate for L2 and for the first rival.
+
+    Measure them on `TRIAL_SET`.
+    """
+    first = [next(iter(RIVALS_CHOSEN.items()))]
+    return [
+        run
+        for rate in RIVAL_RATES
+        for run in _rival_runs(size, TRIAL_SEED, first, precision="bfloat16", learning_rate=rate)
+    ]
+
+
+def edsr_fronts(size: str) -> list[Run]:
+    """Experiment 10: the trials of the first three rivals' weights with EDSR, beside L1.
+
+    Measure them on `TRIAL_SET`.
+    """
+    return _rival_trials(size, RIVALS_FIRST, model="edsr")
+
+
+def other_rivals(size: str) -> list[Run]:
+    """Experiment 10: the first three rivals at x3 and x4, and at x2 with ESPCN, likewise.
+
+    At x3 and x4, and with ESPCN, the weights are those of VDSR at x2.
+    """
+    chosen = [(rival, RIVALS_CHOSEN[rival]) for rival in RIVALS_FIRST]
+    return [
+        run
+        for seed in _new(size, 6)
+        for cell in CELLS
+        if cell["model"] != "edsr"
+        for run in _rival_runs(size, seed, chosen, precision="float32", **cell)
+    ]
+
+
+def longer_rivals(size: str) -> list[Run]:
+    """Experiment 10: the first three rivals at x2, with ten times the steps."""
+    steps = 3 * GRID_SIZES[size]["steps"] if size in SMALL else 10 * RIVAL_STEPS
+    chosen = [(rival, RIVALS_CHOSEN[rival]) for rival in RIVALS_FIRST]
+    return [
+        run
+        for seed in _new(size, 6)
+        for run in _rival_runs(size, seed, chosen, precision="float32", steps=steps)
     ]
 
 
@@ -610,6 +650,10 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
         valid_padding,
         fronts,
         rivals,
+        rival_rates,
+        edsr_fronts,
+        other_rivals,
+        longer_rivals,
         fan_out_trials,
         fan_out_lengths,
         fan_out_constants,
@@ -702,18 +746,43 @@ def _script_run(grid_size: str, /, **fields: Any) -> Run:
 
 
 def _rival_runs(
-    size: str, seed: int, weights: Iterable[tuple[str, float]], *, precision: str
+    grid_size: str,
+    seed: int,
+    weights: Iterable[tuple[str, float]],
+    /,
+    *,
+    precision: str,
+    **cell: Any,
 ) -> list[Run]:
-    """Make the runs of one seed of experiment 10: L2 alone, and beside each of these rivals."""
+    """Make the runs of one seed of experiment 10: the pixel loss alone, and with these rivals.
+
+    `cell` says what differs from VDSR at x2.
+    """
     fields: dict[str, Any] = {"train_set": "BSDS500", "steps": RIVAL_STEPS, "recipe": "tuned"}
-    fields |= {"seed": seed, "precision": precision}
-    fields |= GRID_SIZES[size] | {"train_set": "builtin-train"} if size in SMALL else {}
+    if grid_size in SMALL:
+        fields |= GRID_SIZES[grid_size] | {"train_set": "builtin-train"}
+    fields |= {"seed": seed, "precision": precision} | cell
+    pixel = BASES[fields.get("model", "vdsr")]
     return [
-        Run(loss="l2", **fields),
+        Run(loss=pixel, **fields),
         *(
-            Run(loss=f"l2+{rival}", gv_weight=weight, tv_weight=weight, **fields)
+            Run(loss=f"{pixel}+{rival}", gv_weight=weight, tv_weight=weight, **fields)
             for rival, weight in weights
         ),
+    ]
+
+
+def _rival_trials(grid_size: str, rivals: Iterable[str], /, **cell: Any) -> list[Run]:
+    """Make the trials of these rivals' weights, in bfloat16, all rivals of a seed before the next.
+
+    The older trials of this recipe were trained in bfloat16, too.
+    """
+    factors = RIVAL_FACTORS[::2] if grid_size in SMALL else RIVAL_FACTORS
+    tried = [(rival, round(RIVALS[rival] * factor, 9)) for rival in rivals for factor in factors]
+    return [
+        run
+        for trial in _seeds(grid_size, 4)
+        for run in _rival_runs(grid_size, TRIAL_SEED + trial, tried, precision="bfloat16", **cell)
     ]
 
 
