@@ -274,7 +274,7 @@ def test_the_seeds_of_a_planned_grid_are_complete_and_on_one_type_of_machine(nam
     assert runs["seed"].value_counts().to_dict() == {s: variants[s] for s in set(runs["seed"])}
     assert (runs.groupby("seed")["device"].nunique() == 1).all()
     assert set(runs["precision"]) == {"float32"}
-    assert (rows.groupby("run")["set"].nunique() == (3 if name == "rivals" else 2)).all()
+    assert (rows.groupby("run")["set"].nunique() == (4 if name == "rivals" else 2)).all()
 
 
 def test_the_controls_of_lengths_do_what_their_names_say():

@@ -89,7 +89,7 @@ PLANNED = {
     "full_size_cpu": 4,
     "exact": 28,
     "fronts": 224,
-    "rivals": 28,
+    "rivals": 42,
 }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from gvstudy.study import fronts, reference, statistics
+from gvstudy.study import reference, statistics
 from gvstudy.study.grids import SEEDS_FAN_OUT
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -137,13 +137,19 @@ def test_what_gradient_variance_costs():
         assert f"{said} {share} {-psnr:.2f} dB" in FINDINGS
 
 
-def test_what_sharpening_brings():
-    trials, sharp = reference.load("fronts", ["fronts"]), reference.load_sharpened("fronts")
-    means = fronts.points(fronts.rival_changes(trials, sharp)).set_index(["rival", "weight"])
-    gv, sharpened = means.loc[("gv", 0.01)], means.loc[(fronts.SHARPENED, 0.1)]
-    assert f"{gv['variance_ratio']:.2f}" == f"{sharpened['variance_ratio']:.2f}"
-    said = f"In trials GV costs {-gv['psnr_y']:.2f} dB for {gv['variance_ratio']:.2f}"
-    assert f"{said}; *sharpening* L2's images {-sharpened['psnr_y']:.2f}." in FINDINGS
+def test_what_instead():
+    """By the plan's families of experiment 10, in which GMSD's sign is turned."""
+    found = rows("rivals", "rivals", set=DIV2K)
+    looks = reference.load("rivals", ["rivals"], [DIV2K], perceptual=True)
+    found = found.merge(looks[["run", "image", "gmsd"]], on=["run", "image"])
+    of_loss = dict(iter(found.assign(gmsd=-found["gmsd"]).groupby("loss")))
+    alone = of_loss.pop("l2")
+    pairs = {loss: (some, alone) for loss, some in of_loss.items()}
+    verdicts = statistics.judge(statistics.changes(pairs, ["psnr_y", "gmsd"]))
+    worse = [loss for loss in of_loss if verdicts[loss, "gmsd"] == "contradicted"]
+    assert (len(worse), len(of_loss)) == (5, 6)
+    assert "confirmed" not in verdicts.values()
+    assert "For looks, none: five of six losses worsen GMSD" in FINDINGS
 
 
 def test_looks():

@@ -21,7 +21,7 @@ from gvstudy.validation import check_choice
 # Differences up to these count as no difference.
 MARGINS = {"psnr_y": 0.05, "psnr_rgb": 0.05, "ssim_y": 0.001, "ssim_paper": 0.001}
 LABELS = {"psnr_y": "PSNR, dB", "ssim_y": "SSIM", "variance_ratio": "variance ratio"}
-DIGITS = {"psnr_y": 2, "ssim_y": 4, "variance_ratio": 2}  # that a difference is shown with
+DIGITS = {"psnr_y": 2, "ssim_y": 4, "variance_ratio": 2}  # that a difference is shown with; 4
 LEVEL = 0.05  # significance level of every test; intervals cover 1 - LEVEL
 FEWEST_SEEDS = 6  # that a verdict needs
 FEWEST_SEEDS_BY_RECIPE = {"official": 8}  # where seeds differ most
@@ -146,13 +146,15 @@ def table(
 ) -> pd.DataFrame:
     """Effects from `changes` to read: a row for each pair, with its number of seeds.
 
-    A cell holds the mean, the interval over seeds, and the verdict if there is one.
+    A cell holds the mean, the interval over seeds, and the verdict if there is one. A metric that
+    `LABELS` lacks is shown under its own name.
     """
     shown: dict[str, dict[str, Any]] = {}
     for (name, metric), found in effects.items():
         row = shown.setdefault(name, {"seeds": len(found.by_seed)})
         said = (verdicts or {}).get((name, metric))
-        row[LABELS[metric]] = describe(found, DIGITS[metric]) + (f", {said}" if said else "")
+        shown_as = describe(found, DIGITS.get(metric, 4)) + (f", {said}" if said else "")
+        row[LABELS.get(metric, metric)] = shown_as
     return pd.DataFrame.from_dict(shown, orient="index")
 
 
