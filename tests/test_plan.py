@@ -32,6 +32,8 @@ EXPERIMENTS = {
     "exact": (9,),
     "fronts": (10,),
     "rivals": (10,),
+    "edsr_fronts": (10,),
+    "rival_rates": (10,),
 }
 
 
