@@ -210,3 +210,17 @@ def test_the_weights_that_are_tested_are_those_that_the_trials_chose(trials):
     chosen = grids.RIVALS_CHOSEN | {fronts.SHARPENED: fronts.CHOSEN_AMOUNT}
     for name, weight in chosen.items():
         assert weight == float(f"{found.loc[name, 'weight']:.3g}"), name
+
+
+def test_so_are_those_with_edsr():
+    trials = fronts.rival_changes(reference.load("edsr_fronts", ["edsr-fronts"]))
+    assert tuple(trials) == grids.RIVALS_FIRST
+    for name, fitted in fronts.curves(trials).items():
+        assert grids.RIVALS_CHOSEN_EDSR[name] == pytest.approx(fronts.chosen(fitted)), name
+
+
+def test_so_is_the_rate():
+    rows = reference.load("rival_rates", ["rival-rates"])
+    psnr = rows.groupby(["loss", "learning_rate"])["psnr_y"].mean().unstack()
+    assert set(psnr.columns) == set(grids.RIVAL_RATES)
+    assert set(psnr.idxmax(axis=1)) == {grids.BEST_RIVAL_RATE}

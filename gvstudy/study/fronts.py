@@ -68,21 +68,29 @@ def trial_changes(trials: pd.DataFrame, alone: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(found, names=["weight", "seed"]).dropna().reset_index()
 
 
-def rival_changes(trials: pd.DataFrame, sharp: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def rival_changes(
+    trials: pd.DataFrame, sharp: pd.DataFrame | None = None
+) -> dict[str, pd.DataFrame]:
     """The `trial_changes` of every rival by its name, those of `SHARPENED` last.
 
     Args:
-        trials: results of the grid `fronts`, L2's included.
+        trials: results of a grid of trials, `fronts` or `edsr_fronts`, its pixel loss included.
         sharp: those of `sharpened`, for the same seeds and images; amounts count as weights.
     """
-    alone = trials[trials["loss"] == "l2"]
-    weighted = trials.assign(weight=trials["gv_weight"].fillna(trials["tv_weight"]))
+    rivals = trials["loss"].str.partition("+")[2]
+    alone = trials[rivals == ""]
+    weight = trials["gv_weight"]
+    if "tv_weight" in trials:
+        weight = weight.fillna(trials["tv_weight"])
+    weighted = trials.assign(weight=weight)
     found = {
-        loss.removeprefix("l2+"): trial_changes(rows, alone)
-        for loss, rows in weighted.groupby("loss", sort=False)
-        if loss != "l2"
+        name: trial_changes(rows, alone)
+        for name, rows in weighted.groupby(rivals, sort=False)
+        if name
     }
-    return found | {SHARPENED: trial_changes(sharp.assign(weight=sharp["amount"]), alone)}
+    if sharp is not None:
+        found[SHARPENED] = trial_changes(sharp.assign(weight=sharp["amount"]), alone)
+    return found
 
 
 def points(changed: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
