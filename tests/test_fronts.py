@@ -214,7 +214,7 @@ def test_the_weights_that_are_tested_are_those_that_the_trials_chose(trials):
 
 def test_so_are_those_with_edsr():
     trials = fronts.rival_changes(reference.load("edsr_fronts", ["edsr-fronts"]))
-    assert tuple(trials) == grids.RIVALS_FIRST
+    assert set(trials) == set(grids.RIVALS_FIRST)
     for name, fitted in fronts.curves(trials).items():
         assert grids.RIVALS_CHOSEN_EDSR[name] == pytest.approx(fronts.chosen(fitted)), name
 
