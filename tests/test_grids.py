@@ -53,7 +53,7 @@ PLANNED = (  # the experiments of PLAN.md
     "exact",
 )
 RIVALS = {"fronts", "rivals", "rival-rates", "edsr-fronts", "other-rivals", "longer-rivals"}
-RIVALS |= {"rivals-best-rate"}
+RIVALS |= {"rivals-best-rate", "edge-trials"}
 CONTROLS = sorted(set(GRIDS) - set(TABLES) - set(PLANNED) - RIVALS)
 TRIALS = ("rates", "sweep")
 RESULTS = sorted(set(CONTROLS) - set(TRIALS))
@@ -348,7 +348,7 @@ def test_the_rivals_weights_give_gradients_as_long_as_gv_s():
         assert np.median(found) / gv == pytest.approx(1, abs=0.15), rival
 
 
-@pytest.mark.parametrize("name", [*TRIALS, "fronts", "edsr-fronts", "rival-rates"])
+@pytest.mark.parametrize("name", [*TRIALS, "fronts", "edsr-fronts", "rival-rates", "edge-trials"])
 def test_trials_have_seeds_of_their_own(name):
     assert all(run.seed >= TRIAL_SEED for run in GRIDS[name]("reduced"))
 

@@ -107,6 +107,7 @@ RIVALS_CHOSEN_EDSR = {  # likewise with EDSR, from `edsr_fronts`; the largest tr
     "gv-laplacian": 0.03,
 }
 RIVAL_RATES = (1e-3, 2e-3, 4e-3)  # learning rates that are tried for L2 and the first of them
+EDGE_WEIGHTS = (0.012, 0.036, 0.12, 0.36)  # of the edge loss; the first is the largest in `fronts`
 BEST_RIVAL_RATE = 4e-3  # the best for both, in `rival_rates`; the largest tried
 SEEDS_SEEN = range(24)  # of the authors' recipe in older results
 SEEDS_NEW = range(24, 40)  # first used after the plan was committed; these decide
@@ -521,6 +522,19 @@ def rivals_best_rate(size: str) -> list[Run]:
     ]
 
 
+def edge_trials(size: str) -> list[Run]:
+    """Experiment 12: the trials of the edge loss's weight, in bfloat16, beside L2.
+
+    Measure them on `TRIAL_SET`.
+    """
+    tried = [("maps-charbonnier", weight) for weight in EDGE_WEIGHTS]
+    return [
+        run
+        for trial in _seeds(size, 4)
+        for run in _rival_runs(size, TRIAL_SEED + trial, tried, precision="bfloat16")
+    ]
+
+
 def fan_out_trials(size: str) -> list[Run]:
     """Experiment 11: the trials of a constant, with initial weights as in the authors' script.
 
@@ -662,6 +676,7 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
         other_rivals,
         longer_rivals,
         rivals_best_rate,
+        edge_trials,
         fan_out_trials,
         fan_out_lengths,
         fan_out_constants,
