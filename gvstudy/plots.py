@@ -316,16 +316,24 @@ def sweep(points: pd.DataFrame, alone: pd.Series, authors: pd.Series) -> Figure:
     return figure
 
 
-def fronts(points: pd.DataFrame, chosen: pd.DataFrame, names: Mapping[str, str]) -> Figure:
-    """PSNR against variance ratio, both minus L2's, as each rival's weight grows.
+def fronts(
+    points: pd.DataFrame,
+    chosen: pd.DataFrame | None,
+    names: Mapping[str, str],
+    metric: str = "psnr_y",
+    label: str = "PSNR (luma), minus L2's, dB",
+) -> Figure:
+    """A metric against the variance ratio, both minus L2's, as each rival's weight grows.
 
     Args:
-        points: a dot a row: `rival`, `weight`, `psnr_y` and `variance_ratio`. The view fits all
+        points: a dot a row: `rival`, `weight`, the metric and `variance_ratio`. The view fits all
             rivals but "tv" and "sharpened"; their dots outside are left out.
-        chosen: rings: `rival`, `psnr_y` and `variance_ratio`.
+        chosen: rings: `rival`, the metric and `variance_ratio`. None draws none.
         names: of the rivals, written beside the ends of their lines.
+        metric: a column of `points`, upwards.
+        label: of its axis.
     """
-    x, y = "variance_ratio", "psnr_y"
+    x, y = "variance_ratio", metric
     figure, ax = plt.subplots(figsize=(8.5, 4.4))
     bold = {"gv": REGULARISER_COLOURS["gv"], "sharpened": "black"}
     others = cycle(
@@ -337,7 +345,7 @@ def fronts(points: pd.DataFrame, chosen: pd.DataFrame, names: Mapping[str, str])
     low, high = seen.min(), seen.max()
     wide, tall = high - low
     ax.set(xlim=(low[x] - 0.4 * wide, high[x] + 0.4 * wide), xlabel="variance ratio, minus L2's")
-    ax.set(ylim=(low[y] - 0.1 * tall, high[y] + 0.2 * tall), ylabel="PSNR (luma), minus L2's, dB")
+    ax.set(ylim=(low[y] - 0.1 * tall, high[y] + 0.2 * tall), ylabel=label)
     ends = {}
     for rival, line in points.sort_values("weight").groupby("rival"):
         thick = 2 if rival in bold else 1.2
@@ -346,8 +354,9 @@ def fronts(points: pd.DataFrame, chosen: pd.DataFrame, names: Mapping[str, str])
         ax.plot(inside[x], inside[y], **style)
         if not inside.empty:
             ends[rival] = inside[[x, y]].iloc[-1]
-    ring: dict[str, Any] = {"facecolor": "none", "linewidth": 1.4, "s": 80, "zorder": 5}
-    ax.scatter(chosen[x], chosen[y], edgecolor=chosen["rival"].map(hues), **ring)
+    if chosen is not None:
+        ring: dict[str, Any] = {"facecolor": "none", "linewidth": 1.4, "s": 80, "zorder": 5}
+        ax.scatter(chosen[x], chosen[y], edgecolor=chosen["rival"].map(hues), **ring)
     ax.axhline(0, color="0.8", linewidth=0.8, zorder=0)
     ax.axvline(0, color="0.8", linewidth=0.8, zorder=0)
     for column, left in ((0.02, True), (0.81, False)):

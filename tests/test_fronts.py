@@ -219,6 +219,17 @@ def test_so_are_those_with_edsr():
         assert grids.RIVALS_CHOSEN_EDSR[name] == pytest.approx(fronts.chosen(fitted)), name
 
 
+def test_changes_are_of_the_metrics_that_are_named():
+    rows = reference.load("edsr_fronts", ["edsr-fronts"])
+    found = fronts.rival_changes(rows, metrics=["ssim_y"])
+    assert [*found["deviation"]] == ["weight", "seed", "ssim_y"]
+    assert [*fronts.points(found)] == ["rival", "weight", "ssim_y"]
+    alone, ours = (rows[rows["loss"] == loss] for loss in ("l1", "l1+deviation"))
+    expected = ours.groupby("gv_weight")["ssim_y"].mean() - alone["ssim_y"].mean()
+    seen = fronts.points(found).query("rival == 'deviation'").set_index("weight")["ssim_y"]
+    assert seen.to_numpy() == pytest.approx(expected.to_numpy())
+
+
 def test_so_is_the_rate():
     rows = reference.load("rival_rates", ["rival-rates"])
     psnr = rows.groupby(["loss", "learning_rate"])["psnr_y"].mean().unstack()

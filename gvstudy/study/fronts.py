@@ -48,8 +48,10 @@ SPACINGS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 }
 
 
-def trial_changes(trials: pd.DataFrame, alone: pd.DataFrame) -> pd.DataFrame:
-    """What a weight changes, by weight and seed: the mean over images of `METRICS`, minus L2's.
+def trial_changes(
+    trials: pd.DataFrame, alone: pd.DataFrame, metrics: Sequence[str] = METRICS
+) -> pd.DataFrame:
+    """What a weight changes, by weight and seed: the mean over images of `metrics`, minus L2's.
 
     A seed whose training diverged is left out.
 
@@ -61,7 +63,7 @@ def trial_changes(trials: pd.DataFrame, alone: pd.DataFrame) -> pd.DataFrame:
     """
     found = {
         weight: pd.DataFrame(
-            {metric: differences(rows, alone, metric).mean() for metric in METRICS}
+            {metric: differences(rows, alone, metric).mean() for metric in metrics}
         )
         for weight, rows in trials.groupby("weight")
     }
@@ -69,13 +71,14 @@ def trial_changes(trials: pd.DataFrame, alone: pd.DataFrame) -> pd.DataFrame:
 
 
 def rival_changes(
-    trials: pd.DataFrame, sharp: pd.DataFrame | None = None
+    trials: pd.DataFrame, sharp: pd.DataFrame | None = None, metrics: Sequence[str] = METRICS
 ) -> dict[str, pd.DataFrame]:
     """The `trial_changes` of every rival by its name, those of `SHARPENED` last.
 
     Args:
         trials: results of a grid of trials, `fronts` or `edsr_fronts`, its pixel loss included.
         sharp: those of `sharpened`, for the same seeds and images; amounts count as weights.
+        metrics: columns of both.
     """
     rivals = trials["loss"].str.partition("+")[2]
     alone = trials[rivals == ""]
@@ -84,18 +87,20 @@ def rival_changes(
         weight = weight.fillna(trials["tv_weight"])
     weighted = trials.assign(weight=weight)
     found = {
-        name: trial_changes(rows, alone)
+        name: trial_changes(rows, alone, metrics)
         for name, rows in weighted.groupby(rivals, sort=False)
         if name
     }
     if sharp is not None:
-        found[SHARPENED] = trial_changes(sharp.assign(weight=sharp["amount"]), alone)
+        found[SHARPENED] = trial_changes(sharp.assign(weight=sharp["amount"]), alone, metrics)
     return found
 
 
 def points(changed: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """The mean changes over seeds of each `rival` and `weight`, a row each."""
-    means = {name: some.groupby("weight")[list(METRICS)].mean() for name, some in changed.items()}
+    means = {
+        name: some.drop(columns="seed").groupby("weight").mean() for name, some in changed.items()
+    }
     return pd.concat(means, names=["rival"]).reset_index()
 
 
