@@ -264,6 +264,7 @@ def test_the_best_constants_from_the_script_s_initial_weights_are_those_of_the_t
         "full-size",
         "exact",
         "rivals",
+        "other-rivals",
     ],
 )
 def test_the_seeds_of_a_planned_grid_are_complete_and_on_one_type_of_machine(name):
@@ -275,7 +276,9 @@ def test_the_seeds_of_a_planned_grid_are_complete_and_on_one_type_of_machine(nam
     assert runs["seed"].value_counts().to_dict() == {s: variants[s] for s in set(runs["seed"])}
     assert (runs.groupby("seed")["device"].nunique() == 1).all()
     assert set(runs["precision"]) == {"float32"}
-    assert (rows.groupby("run")["set"].nunique() == (4 if name == "rivals" else 2)).all()
+    assert (
+        rows.groupby("run")["set"].nunique() == {"rivals": 4, "other-rivals": 3}.get(name, 2)
+    ).all()
 
 
 def test_the_controls_of_lengths_do_what_their_names_say():

@@ -93,6 +93,7 @@ PLANNED = {
     "fronts": 224,
     "rivals": 42,
     "edsr_fronts": 64,
+    "other_rivals": 32,
     "rival_rates": 6,
 }
 

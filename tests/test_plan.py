@@ -33,6 +33,7 @@ EXPERIMENTS = {
     "fronts": (10,),
     "rivals": (10,),
     "edsr_fronts": (10,),
+    "other_rivals": (10,),
     "rival_rates": (10,),
 }
 
