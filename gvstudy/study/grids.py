@@ -462,7 +462,7 @@ def fronts(size: str) -> list[Run]:
 
     Measure them on `TRIAL_SET`.
     """
-    return _rival_trials(size, RIVALS)
+    return _rival_trials(size, _around_centres(size, RIVALS))
 
 
 def rivals(size: str) -> list[Run]:
@@ -492,7 +492,7 @@ def edsr_fronts(size: str) -> list[Run]:
 
     Measure them on `TRIAL_SET`.
     """
-    return _rival_trials(size, RIVALS_FIRST, model="edsr")
+    return _rival_trials(size, _around_centres(size, RIVALS_FIRST), model="edsr")
 
 
 def other_rivals(size: str) -> list[Run]:
@@ -527,12 +527,7 @@ def edge_trials(size: str) -> list[Run]:
 
     Measure them on `TRIAL_SET`.
     """
-    tried = [("maps-charbonnier", weight) for weight in EDGE_WEIGHTS]
-    return [
-        run
-        for trial in _seeds(size, 4)
-        for run in _rival_runs(size, TRIAL_SEED + trial, tried, precision="bfloat16")
-    ]
+    return _rival_trials(size, [("maps-charbonnier", weight) for weight in EDGE_WEIGHTS])
 
 
 def fan_out_trials(size: str) -> list[Run]:
@@ -802,13 +797,17 @@ def _first_rivals(grid_size: str, seed: int, /, **cell: Any) -> list[Run]:
     return _rival_runs(grid_size, seed, chosen, precision="float32", **cell)
 
 
-def _rival_trials(grid_size: str, rivals: Iterable[str], /, **cell: Any) -> list[Run]:
+def _around_centres(size: str, rivals: Iterable[str]) -> list[tuple[str, float]]:
+    """Return each of these rivals with the weights of its trials."""
+    factors = RIVAL_FACTORS[::2] if size in SMALL else RIVAL_FACTORS
+    return [(rival, round(RIVALS[rival] * factor, 9)) for rival in rivals for factor in factors]
+
+
+def _rival_trials(grid_size: str, tried: Sequence[tuple[str, float]], /, **cell: Any) -> list[Run]:
     """Make the trials of these rivals' weights, in bfloat16, all rivals of a seed before the next.
 
     The older trials of this recipe were trained in bfloat16, too.
     """
-    factors = RIVAL_FACTORS[::2] if grid_size in SMALL else RIVAL_FACTORS
-    tried = [(rival, round(RIVALS[rival] * factor, 9)) for rival in rivals for factor in factors]
     return [
         run
         for trial in _seeds(grid_size, 4)
