@@ -53,7 +53,7 @@ PLANNED = (  # the experiments of PLAN.md
     "exact",
 )
 RIVALS = {"fronts", "rivals", "rival-rates", "edsr-fronts", "other-rivals", "longer-rivals"}
-RIVALS |= {"rivals-best-rate", "edge-trials"}
+RIVALS |= {"rivals-best-rate", "edge-trials", "edge-loss"}
 CONTROLS = sorted(set(GRIDS) - set(TABLES) - set(PLANNED) - RIVALS)
 TRIALS = ("rates", "sweep")
 RESULTS = sorted(set(CONTROLS) - set(TRIALS))
@@ -322,6 +322,21 @@ def test_the_first_three_rivals_are_tested_elsewhere_as_well():
         assert pixel == grids.BASES[run.model]
         assert rival in ("", *grids.RIVALS_FIRST)
     assert {run.seed for run in runs} == set(range(24, 30))
+
+
+def test_the_edge_loss_s_weight_is_the_best_of_its_trials():
+    trials = reference.load("edge_trials", ["edge-trials"])
+    mean = trials[trials["loss"] != "l2"].groupby("gv_weight")["psnr_y"].mean()
+    assert mean.index.to_list() == list(grids.EDGE_WEIGHTS)
+    assert mean.idxmax() == grids.EDGE_CHOSEN
+
+
+def test_the_edge_loss_is_tested_beside_both_pixel_losses_on_seeds_of_its_own():
+    runs = grids.edge_loss("reduced")
+    losses = ["l2", "l2+maps-charbonnier", "l1"]
+    assert [(run.seed, run.loss) for run in runs] == list(product(range(30, 40), losses))
+    assert {run.gv_weight for run in runs if "+" in run.loss} == {grids.EDGE_CHOSEN}
+    assert {(run.recipe, run.precision, run.steps) for run in runs} == {("tuned", "float32", 1000)}
 
 
 def test_trials_with_edsr_are_those_of_vdsr_beside_l1():

@@ -56,6 +56,7 @@ KEYS = {  # SHA-256 of a grid's keys in all sizes, its first 16 digits
     "longer-rivals": "7512c749f7e7bfde",
     "rivals-best-rate": "b0aad33430eb7df3",
     "edge-trials": "015644d108e93cee",
+    "edge-loss": "551684939f9906a9",
     "fan-out-trials": "ed1984299561de0a",
     "fan-out-lengths": "d89bef67e8d15c7d",
     "fan-out-constants": "44ea98be349a104f",
@@ -95,6 +96,7 @@ PLANNED = {
     "edsr_fronts": 64,
     "other_rivals": 32,
     "rival_rates": 6,
+    "edge_trials": 20,
 }
 
 
@@ -151,7 +153,7 @@ def keys(name):
 
 def test_no_grid_is_left_out():
     assert KEYS.keys() == GRIDS.keys()
-    assert sum(len(keys(name)) for name in GRIDS) == 6004
+    assert sum(len(keys(name)) for name in GRIDS) == 6070
 
 
 @pytest.mark.parametrize("name", KEYS)

@@ -108,11 +108,13 @@ RIVALS_CHOSEN_EDSR = {  # likewise with EDSR, from `edsr_fronts`; the largest tr
 }
 RIVAL_RATES = (1e-3, 2e-3, 4e-3)  # learning rates that are tried for L2 and the first of them
 EDGE_WEIGHTS = (0.012, 0.036, 0.12, 0.36)  # of the edge loss; the first is the largest in `fronts`
+EDGE_CHOSEN = 0.36  # the best of these in `edge_trials`; the largest tried
 BEST_RIVAL_RATE = 4e-3  # the best for both, in `rival_rates`; the largest tried
 SEEDS_SEEN = range(24)  # of the authors' recipe in older results
 SEEDS_NEW = range(24, 40)  # first used after the plan was committed; these decide
 SEEDS_FAN_OUT = range(40, 56)  # decide experiment 11
 SEEDS_EXACT = range(1, 9)  # decide experiment 9
+SEEDS_EDGE = range(30, 40)  # decide experiment 12
 TRIAL_SEED = 100  # weights and rates are chosen with this seed and above; no result uses them
 TRIAL_SET = "BSDS500-valid"  # weights and rates are chosen on these images
 TESTS = ("Set5", "Set14", "DIV2K_valid_centre256", "Urban100-first20")
@@ -530,6 +532,17 @@ def edge_trials(size: str) -> list[Run]:
     return _rival_trials(size, [("maps-charbonnier", weight) for weight in EDGE_WEIGHTS])
 
 
+def edge_loss(size: str) -> list[Run]:
+    """Experiment 12: L2, L2 with the edge loss at the weight of its trials, and L1."""
+    edge = [("maps-charbonnier", EDGE_CHOSEN)]
+    return [
+        run
+        for seed in _new(size, 10, SEEDS_EDGE)
+        for pixel, added in (("l2", edge), ("l1", []))
+        for run in _rival_runs(size, seed, added, precision="float32", pixel=pixel)
+    ]
+
+
 def fan_out_trials(size: str) -> list[Run]:
     """Experiment 11: the trials of a constant, with initial weights as in the authors' script.
 
@@ -672,6 +685,7 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
         longer_rivals,
         rivals_best_rate,
         edge_trials,
+        edge_loss,
         fan_out_trials,
         fan_out_lengths,
         fan_out_constants,
@@ -770,17 +784,18 @@ def _rival_runs(
     /,
     *,
     precision: str,
+    pixel: str = "",
     **cell: Any,
 ) -> list[Run]:
     """Make the runs of one seed of experiment 10: the pixel loss alone, and with these rivals.
 
-    `cell` says what differs from VDSR at x2.
+    `cell` says what differs from VDSR at x2. The pixel loss is by default the model's own.
     """
     fields: dict[str, Any] = {"train_set": "BSDS500", "steps": RIVAL_STEPS, "recipe": "tuned"}
     if grid_size in SMALL:
         fields |= GRID_SIZES[grid_size] | {"train_set": "builtin-train"}
     fields |= {"seed": seed, "precision": precision} | cell
-    pixel = BASES[fields.get("model", "vdsr")]
+    pixel = pixel or BASES[fields.get("model", "vdsr")]
     return [
         Run(loss=pixel, **fields),
         *(
