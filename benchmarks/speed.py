@@ -1,6 +1,6 @@
-"""How fast are the GV loss, the training step, the training loop, and the quick study?
+"""How fast are GV, the other losses, the training step, the training loop, and the quick study?
 
-    python benchmarks/speed.py [loss] [step] [loop] [study]     all four where none is named
+    python benchmarks/speed.py [loss] [rivals] [step] [loop] [study]     all where none is named
 
 Every figure is a ratio of medians from one run, the alternatives taking turns. The spread is the
 middle half of the turns' own ratios. Keep the machine otherwise idle.
