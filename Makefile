@@ -20,8 +20,9 @@ endif
 
 .PHONY: study check lint fast-tests test lab notebooks site clean
 
+# Two notebooks at a time, one thread each: the models are tiny.
 study: $(INSTALLED)
-	$(BIN)/gvstudy study --profile $(PROFILE)
+	OMP_NUM_THREADS=1 $(BIN)/gvstudy study --profile $(PROFILE) --workers 2
 
 # Side by side, because mypy takes as long as the tests when it has no cache yet.
 check: $(INSTALLED)

@@ -1,9 +1,11 @@
 """The `gvstudy` command: data, evaluate, upscale, study, grid."""
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import DEVNULL, Popen
 from tempfile import TemporaryFile
 from typing import Any
 
@@ -236,14 +238,20 @@ def upscale(
               help="The folder for executed notebooks and pages.  [results/PROFILE]")  # fmt: skip
 @click.option("--figures", type=Folder(file_okay=False, path_type=Path),
               help="The folder for figures.  [figures/PROFILE]")  # fmt: skip
+@click.option("--workers", type=click.IntRange(min=1), default=1, metavar="N",
+              help="Run N notebooks at a time.")  # fmt: skip
 def study(
     profile: str,
     only: tuple[str, ...],
     changes: tuple[str, ...],
     out: Path | None,
     figures: Path | None,
+    workers: int,
 ) -> None:
-    """Run the notebooks in order; those that are finished are skipped."""
+    """Run the notebooks in order; those that are finished are skipped.
+
+    Two of these commands that write into one folder share the work.
+    """
     with _needing("notebooks"):
         from gvstudy.study import notebooks as books
 
@@ -256,8 +264,11 @@ def study(
     name = books.folder_name(profile, changed)
     out = out or project_folder() / "results" / name
     figures = figures or project_folder() / "figures" / name
+    same = [f"--profile={profile}", f"--out={out}", f"--figures={figures}"]
+    same += [*(f"--only={one}" for one in only), *(f"--set={one}" for one in changes)]
     try:
-        pages = books.run_notebooks(chosen, parameters, out, figures)
+        with _helpers(["study", *same], workers - 1):
+            pages = books.run_notebooks(chosen, parameters, out, figures)
     except books.NotebookError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{len(pages)} notebooks in {out}, figures in {figures}")
@@ -323,6 +334,22 @@ def grid(
     if out:
         reference.save(out, store, runs, rows, looks, add=add)
     click.echo(f"{rows['run'].nunique()} runs, {len(rows)} rows{f' in {out}' if out else ''}")
+
+
+@contextmanager
+def _helpers(arguments: list[str], count: int) -> Iterator[None]:
+    """Let further processes run a command that shares its work; stop them at the end.
+
+    They are silent: what one of them can't do, this process will try and report.
+    """
+    command = [sys.executable, "-m", "gvstudy", *arguments]
+    helpers = [Popen(command, stdout=DEVNULL, stderr=DEVNULL) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for helper in helpers:
+            helper.terminate()
+            helper.wait()
 
 
 @contextmanager

@@ -456,6 +456,57 @@ def test_two_studies_in_one_folder_run_a_notebook_once(tmp_path, monkeypatch):
     assert pages[0][0].is_file()
 
 
+def test_two_studies_in_one_folder_share_the_notebooks(tmp_path, monkeypatch):
+    executed, at_once = [], Barrier(2)
+
+    def execute(notebook, failed, *_, **__):
+        executed.append(Path(notebook))
+        at_once.wait(timeout=60)  # each of the two is executing one
+        nbformat.write(nbformat.v4.new_notebook(), failed)
+        return nbformat.read(failed, as_version=4)
+
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    with ThreadPoolExecutor(2) as pool:
+        studies = [
+            pool.submit(books.run_notebooks, NOTEBOOKS[:2], {}, tmp_path, tmp_path)
+            for _ in range(2)
+        ]
+    assert sorted(executed) == NOTEBOOKS[:2]
+    for study in studies:
+        assert study.result() == [tmp_path / f"{path.stem}.html" for path in NOTEBOOKS[:2]]
+        assert all(page.is_file() for page in study.result())
+
+
+def test_helpers_run_the_same_study_and_are_stopped(tmp_path, monkeypatch):
+    executed, helpers = [], []
+
+    class Helper:
+        def __init__(self, command, **_):
+            self.arguments, self.running = command[3:], True
+            helpers.append(self)
+
+        def terminate(self):
+            self.running = False
+
+        def wait(self):
+            assert not self.running
+
+    def execute(notebook, failed, *_, **__):
+        executed.append(notebook)
+        nbformat.write(nbformat.v4.new_notebook(), failed)
+        return nbformat.read(failed, as_version=4)
+
+    monkeypatch.setattr("gvstudy.cli.Popen", Helper)
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    changed = ["--profile", "smoke", "--only", "02", "--only", "03", "--set", "seed=3"]
+    study(*changed, "--out", tmp_path / "a b", "--figures", tmp_path / "-c", "--workers", "3")
+    assert [helper.running for helper in helpers] == [False, False]
+    assert len(executed) == 2
+    for helper in helpers:  # everything is finished already
+        assert study(*helper.arguments[1:]).exit_code == 0
+    assert len(executed) == len(helpers) == 2
+
+
 @pytest.fixture
 def unexecuted(monkeypatch):
     """Papermill fills in parameters and writes the copy, but starts no kernel."""

@@ -15,7 +15,7 @@ import yaml
 from bs4 import BeautifulSoup, NavigableString
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
@@ -199,8 +199,8 @@ def run_notebooks(
     """Run the notebooks in order into `results`, each as .ipynb and .html; return the pages.
 
     Each notebook gets those of the `parameters` that it has. It is skipped if its page and figures
-    exist already and were made from the same cells, parameters, package and data. Two studies that
-    write into one folder take turns at a notebook.
+    exist already and were made from the same cells, parameters, package and data. Studies that
+    write into one folder share the work: each leaves for later what another is making.
 
     Raises NotebookError with the cell's own error when a notebook stops; what it did so far stays
     in NAME.failed.ipynb. Raises ValueError for results among the notebooks, which they would
@@ -209,22 +209,41 @@ def run_notebooks(
     for folder in {notebook.parent.resolve() for notebook in notebooks}:
         if results.resolve().is_relative_to(folder):
             raise ValueError(f"{results} is in the folder of the notebooks; choose one elsewhere")
-    pages = []
-    with tqdm(notebooks, desc="notebooks", unit="notebook") as bar:
-        for notebook in bar:
-            bar.set_postfix_str(notebook.stem)
-            known = _parameters(notebook)
-            own = _own(parameters, known)
-            if FIGURES in known:
-                own[FIGURES] = str(figures.resolve())
-            page = results / f"{notebook.stem}.html"
-            fingerprint = _fingerprint(notebook, own)
-            if not _is_finished(page, fingerprint):
-                with _turn(page):  # another study may have made it meanwhile
-                    if not _is_finished(page, fingerprint):
-                        _run_one(notebook, own, page, fingerprint)
-            pages.append(page)
-    return pages
+    pages = {notebook: results / f"{notebook.stem}.html" for notebook in notebooks}
+    with tqdm(total=len(pages), desc="notebooks", unit="notebook") as bar:
+        left = list(pages)
+        for wait in (False, True):
+            held = []
+            for notebook in left:
+                bar.set_postfix_str(notebook.stem)
+                if _finish(notebook, parameters, pages[notebook], figures, wait):
+                    bar.update()
+                else:
+                    held.append(notebook)
+            left = held
+    return list(pages.values())
+
+
+def _finish(
+    notebook: Path, parameters: Mapping[str, Any], page: Path, figures: Path, wait: bool
+) -> bool:
+    """Run a notebook that isn't finished; return whether it is then.
+
+    If another study is making it, either wait for that, or return False at once.
+    """
+    known = _parameters(notebook)
+    own = _own(parameters, known)
+    if FIGURES in known:
+        own[FIGURES] = str(figures.resolve())
+    fingerprint = _fingerprint(notebook, own)
+    if not _is_finished(page, fingerprint):
+        try:
+            with _turn(page).acquire(blocking=wait):
+                if not _is_finished(page, fingerprint):  # another study may have made it meanwhile
+                    _run_one(notebook, own, page, fingerprint)
+        except Timeout:
+            return False
+    return True
 
 
 def _turn(page: Path) -> FileLock:
