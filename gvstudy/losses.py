@@ -109,6 +109,7 @@ REGULARISERS = {
     "gv-multiscale": Loss(rivals.multiscale_variance, options=("padding",)),
     "gv-laplacian": Loss(rivals.variance_with_laplacian),
     "maps-charbonnier": Loss(rivals.map_charbonnier, options=("padding",)),
+    "maps-charbonnier-rgb": Loss(rivals.channel_map_charbonnier, options=("padding",)),
     "frequency": Loss(rivals.focal_frequency, options=()),
     "gmsd": Loss(rivals.gradient_magnitude_deviation, options=()),
 }
@@ -170,9 +171,9 @@ def build_loss(
     SSIM). Regularisers with `gv_weight` are `+gv` (`GradientVarianceLoss`), `+deviation` (the same
     on standard deviations), `+maps` (distance of the gradient maps), `+norm` (Eq. 2 to the letter),
     those of `rivals` (`+gv-l1`, `+gv-charbonnier`, `+gv-log`, `+gv-multiscale`, `+gv-laplacian`,
-    `+maps-charbonnier`, `+frequency`, `+gmsd`) and those of `register_loss`. With `tv_weight` there
-    are `+tv` (mean absolute difference of neighbours) and `+tv2` (the authors' sum of squared
-    differences over the whole batch; their weight is 1e-8).
+    `+maps-charbonnier`, `+maps-charbonnier-rgb`, `+frequency`, `+gmsd`) and those of
+    `register_loss`. With `tv_weight` there are `+tv` (mean absolute difference of neighbours) and
+    `+tv2` (the authors' sum of squared differences over the whole batch; their weight is 1e-8).
 
     The result is called with SR and HR, both (N, C, H, W) in [0, 1]; its `terms` are the summands
     by name. `patch_size` is in pixels. Raises ValueError for an unknown name or padding, a patch

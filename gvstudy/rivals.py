@@ -67,10 +67,20 @@ def map_distance(sr: Tensor, hr: Tensor, padding: str = "zeros") -> Tensor:
 
 
 def map_charbonnier(sr: Tensor, hr: Tensor, padding: str = "zeros") -> Tensor:
-    """Charbonnier's distance of the gradient maps themselves, x and y added: an edge loss."""
+    """Charbonnier's distance of the gradient maps themselves, x and y added: an edge loss.
+
+    The maps are those of grey images, as GV's, so colour doesn't count.
+    """
     _check(sr, hr)
     pairs = zip(gradient_maps(sr, padding), gradient_maps(hr.detach(), padding), strict=True)
     return torch.stack([charbonnier_loss(ours, real) for ours, real in pairs]).sum()
+
+
+def channel_map_charbonnier(sr: Tensor, hr: Tensor, padding: str = "zeros") -> Tensor:
+    """The same edge loss on each channel's own maps, averaged, so that it sees colour as well."""
+    _check(sr, hr)
+    ours, real = (images.flatten(0, 1)[:, None] for images in (sr, hr))
+    return map_charbonnier(ours, real, padding)
 
 
 def variance_norm(sr: Tensor, hr: Tensor, patch_size: int = 8, padding: str = "zeros") -> Tensor:

@@ -53,7 +53,7 @@ PLANNED = (  # the experiments of PLAN.md
     "exact",
 )
 RIVALS = {"fronts", "rivals", "rival-rates", "edsr-fronts", "other-rivals", "longer-rivals"}
-RIVALS |= {"rivals-best-rate", "edge-trials", "edge-loss"}
+RIVALS |= {"rivals-best-rate", "edge-trials", "edge-loss", "colour-trials"}
 CONTROLS = sorted(set(GRIDS) - set(TABLES) - set(PLANNED) - RIVALS)
 TRIALS = ("rates", "sweep")
 RESULTS = sorted(set(CONTROLS) - set(TRIALS))
@@ -265,6 +265,7 @@ def test_the_best_constants_from_the_script_s_initial_weights_are_those_of_the_t
         "exact",
         "rivals",
         "other-rivals",
+        "edge-loss",
     ],
 )
 def test_the_seeds_of_a_planned_grid_are_complete_and_on_one_type_of_machine(name):
@@ -366,7 +367,9 @@ def test_the_rivals_weights_give_gradients_as_long_as_gv_s():
         assert np.median(found) / gv == pytest.approx(1, abs=0.15), rival
 
 
-@pytest.mark.parametrize("name", [*TRIALS, "fronts", "edsr-fronts", "rival-rates", "edge-trials"])
+@pytest.mark.parametrize(
+    "name", [*TRIALS, "fronts", "edsr-fronts", "rival-rates", "edge-trials", "colour-trials"]
+)
 def test_trials_have_seeds_of_their_own(name):
     assert all(run.seed >= TRIAL_SEED for run in GRIDS[name]("reduced"))
 

@@ -57,6 +57,7 @@ KEYS = {  # SHA-256 of a grid's keys in all sizes, its first 16 digits
     "rivals-best-rate": "b0aad33430eb7df3",
     "edge-trials": "015644d108e93cee",
     "edge-loss": "551684939f9906a9",
+    "colour-trials": "590e6dcb7a03436e",
     "fan-out-trials": "ed1984299561de0a",
     "fan-out-lengths": "d89bef67e8d15c7d",
     "fan-out-constants": "44ea98be349a104f",
@@ -97,6 +98,7 @@ PLANNED = {
     "other_rivals": 32,
     "rival_rates": 6,
     "edge_trials": 20,
+    "edge_loss": 30,
 }
 
 
@@ -153,7 +155,7 @@ def keys(name):
 
 def test_no_grid_is_left_out():
     assert KEYS.keys() == GRIDS.keys()
-    assert sum(len(keys(name)) for name in GRIDS) == 6070
+    assert sum(len(keys(name)) for name in GRIDS) == 6170
 
 
 @pytest.mark.parametrize("name", KEYS)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from gvstudy import build_loss, build_model, gradient_variance_loss, rivals
 from gvstudy.gradients import variance_maps
+from gvstudy.images import to_grey
 from gvstudy.perceptual import gmsd
 
 LOSSES = {
@@ -20,6 +21,7 @@ LOSSES = {
     "gv-multiscale": rivals.multiscale_variance,
     "gv-laplacian": rivals.variance_with_laplacian,
     "maps-charbonnier": rivals.map_charbonnier,
+    "maps-charbonnier-rgb": rivals.channel_map_charbonnier,
     "frequency": rivals.focal_frequency,
     "gmsd": rivals.gradient_magnitude_deviation,
 }
@@ -109,6 +111,14 @@ def test_the_edge_loss_of_a_ramp():
     ramp = (torch.arange(12.0) / 20).expand(1, 1, 12, 12)
     found = rivals.map_charbonnier(ramp, torch.zeros_like(ramp), "valid")
     assert float(found) == pytest.approx(8 / 20, abs=1e-5)
+
+
+def test_the_edge_loss_by_channel_sees_colour():
+    sr, hr = images(2, 3, 16, 17), images(2, 3, 16, 17, seed=1)
+    each = [rivals.map_charbonnier(sr[:, [c]], hr[:, [c]]) for c in range(3)]
+    torch.testing.assert_close(rivals.channel_map_charbonnier(sr, hr), sum(each) / 3)
+    grey = to_grey(hr).expand(-1, 3, -1, -1)  # the same greys, no colours
+    assert rivals.map_charbonnier(grey, hr) < 1e-3 < rivals.channel_map_charbonnier(grey, hr)
 
 
 def test_the_frequency_loss_of_a_constant_and_of_a_wave():

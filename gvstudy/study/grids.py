@@ -109,6 +109,7 @@ RIVALS_CHOSEN_EDSR = {  # likewise with EDSR, from `edsr_fronts`; the largest tr
 RIVAL_RATES = (1e-3, 2e-3, 4e-3)  # learning rates that are tried for L2 and the first of them
 EDGE_WEIGHTS = (0.012, 0.036, 0.12, 0.36)  # of the edge loss; the first is the largest in `fronts`
 EDGE_CHOSEN = 0.36  # the best of these in `edge_trials`; the largest tried
+COLOUR_WEIGHTS = (0.036, 0.12, 0.36, 1.2)  # of the edge loss by channel, beside L2 and beside L1
 BEST_RIVAL_RATE = 4e-3  # the best for both, in `rival_rates`; the largest tried
 SEEDS_SEEN = range(24)  # of the authors' recipe in older results
 SEEDS_NEW = range(24, 40)  # first used after the plan was committed; these decide
@@ -161,7 +162,11 @@ MIRROR: dict[str, Any] = {"loss": "l2+gv", "lengths_from": "l2"}
 
 
 def test_sets(size: str) -> tuple[str, ...]:
-    """Return the sets that a grid of this size is measured on by default."""
+    """Return the sets that a grid of this size is measured on by default.
+
+    Raises ValueError for an unknown size.
+    """
+    check_choice("size", size, GRID_SIZES)
     return ("builtin-test",) if size in SMALL else TESTS
 
 
@@ -198,8 +203,8 @@ def table2(size: str) -> list[Run]:
 def official(size: str) -> list[Run]:
     """VDSR at x2 as the authors' script trains it: SGD, 375 steps of 64 crops of 128 x 128.
 
-    Two things differ. The script draws the initial weights otherwise (`fan="fan_out"`), and takes
-    390 steps, as each of its epochs ends with half a batch.
+    Three things differ. The script draws the initial weights otherwise (`fan="fan_out"`), takes 390
+    steps, as each of its epochs ends with half a batch, and computes in float32 everywhere.
 
     It is the same in every size but "smoke", which takes four steps of small crops.
     """
@@ -543,6 +548,15 @@ def edge_loss(size: str) -> list[Run]:
     ]
 
 
+def colour_trials(size: str) -> list[Run]:
+    """Experiment 13: the trials of the edge loss by channel, beside L2 and beside L1, in bfloat16.
+
+    Measure them on `TRIAL_SET`.
+    """
+    tried = [("maps-charbonnier-rgb", weight) for weight in COLOUR_WEIGHTS]
+    return [run for pixel in ("l2", "l1") for run in _rival_trials(size, tried, pixel=pixel)]
+
+
 def fan_out_trials(size: str) -> list[Run]:
     """Experiment 11: the trials of a constant, with initial weights as in the authors' script.
 
@@ -686,6 +700,7 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
         rivals_best_rate,
         edge_trials,
         edge_loss,
+        colour_trials,
         fan_out_trials,
         fan_out_lengths,
         fan_out_constants,
@@ -704,8 +719,9 @@ def runs_of(names: Iterable[str], size: str, seeds: int | None = None) -> dict[R
     """Map each run of the named grids, once, to the names of those grids that it belongs to.
 
     Runs that differ only in what their loss doesn't use count as one. With `seeds`, only the first
-    so many seeds of each grid are taken. Raises ValueError for an unknown grid.
+    so many seeds of each grid are taken. Raises ValueError for an unknown grid or size.
     """
+    check_choice("size", size, GRID_SIZES)
     found: dict[str, Run] = {}
     grids: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
@@ -787,7 +803,7 @@ def _rival_runs(
     pixel: str = "",
     **cell: Any,
 ) -> list[Run]:
-    """Make the runs of one seed of experiment 10: the pixel loss alone, and with these rivals.
+    """Make the runs of one seed of experiments 10, 12 and 13: a pixel loss, alone and with rivals.
 
     `cell` says what differs from VDSR at x2. The pixel loss is by default the model's own.
     """
