@@ -3,12 +3,14 @@
 # make test    all tests, and every notebook against its committed outputs
 # make site    the notebooks as pages
 # make lab     JupyterLab; make notebooks executes all notebooks in place
-# make clean   removes .venv, results and site, and all finished trainings (runs)
+# make clean   removes .venv, results, site, new figures, and all finished trainings (runs)
 # Each command installs what it needs into .venv. To choose a Python: make study PYTHON=python3.12
 # PyTorch's build is TORCH=cpu, or TORCH=cuda where nvidia-smi shows a card.
 
 PYTHON ?= python3
 PROFILE ?= quick
+# Notebooks at a time; the full study needs the whole machine for one.
+WORKERS ?= $(if $(filter full,$(PROFILE)),1,2)
 TORCH ?= $(if $(shell nvidia-smi -L 2>/dev/null),cuda,cpu)
 BIN := .venv/bin
 INSTALLED := .venv/installed
@@ -20,9 +22,8 @@ endif
 
 .PHONY: study check lint fast-tests test lab notebooks site clean
 
-# Two notebooks at a time, one thread each: the models are tiny.
 study: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/gvstudy study --profile $(PROFILE) --workers 2
+	$(BIN)/gvstudy study --profile $(PROFILE) --workers $(WORKERS)
 
 # Side by side, because mypy takes as long as the tests when it has no cache yet.
 check: $(INSTALLED)
@@ -63,7 +64,8 @@ site: $(INSTALLED)
 	@echo "open site/00_start_here.html"
 
 clean:
-	rm -rf .venv runs results site figures/quick figures/smoke
+	rm -rf .venv runs results site
+	find figures -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \

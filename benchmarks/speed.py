@@ -16,9 +16,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -50,9 +50,11 @@ def naive_gv(sr: Tensor, hr: Tensor) -> Tensor:
             images = (images * weights).sum(1, keepdim=True)
         gradients = (F.conv2d(images, k, padding=1) for k in (kernel, kernel.mT))
         maps.append([F.unfold(gradient, 8, stride=8).var(dim=1) for gradient in gradients])
-    return sum(F.mse_loss(ours, real) for ours, real in zip(*maps, strict=True))
+    distances = [F.mse_loss(ours, real) for ours, real in zip(*maps, strict=True)]
+    return distances[0] + distances[1]
 
 
+Result = TypeVar("Result")
 Losses = dict[str, Callable[[Tensor, Tensor], Tensor]]
 LOSSES: Losses = {
     "naive": naive_gv,
@@ -111,7 +113,7 @@ def header(*cells: str) -> None:
     row(*["---"] * len(cells))
 
 
-def apart(function: Callable[..., object], *arguments: object) -> object:
+def apart(function: Callable[..., Result], *arguments: object) -> Result:
     """Call in a fresh process: what other shapes left in its memory changes nothing."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, arguments)
@@ -208,11 +210,12 @@ def bench_rivals() -> None:
 
 def steps(run: Run, crops: Crops) -> dict[str, Callable[[], object]]:
     """A training step of `run` on fixed crops, with and without GV, and the model's part alone."""
-    model = initial_model(run).to(DEVICE).to(memory_format=torch.channels_last)
+    model = initial_model(run).to(DEVICE)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
     losses = {name: build_loss(name) for name in ("l2", "l2+gv")}
     lr, hr = crops.draw(run.batch_size, torch.Generator().manual_seed(0))
-    half = run.arithmetic == "bfloat16"
+    half = run.resolved_precision == "bfloat16"
 
     def forward() -> Tensor:
         with torch.autocast(DEVICE.type, torch.bfloat16, enabled=half):
@@ -270,7 +273,7 @@ def bench_step() -> None:
     ):
         run = Run(model=model, size=size, precision=precision)
         usual = precision == "auto"
-        if not usual and run.arithmetic == replace(run, precision="auto").arithmetic:
+        if run.precision == Run(model=model).resolved_precision:  # as with "auto"
             continue
         crops = Crops(pictures, run.crop_size, run.scale, run.downsample, DEVICE)
         calls = steps(run, crops)
@@ -283,10 +286,10 @@ def bench_step() -> None:
             calls["model"]()
         rate = counted.get_total_flops() / (statistics.median(times["model"]) / 1e3)
         row(
-            model, size, run.arithmetic,
+            model, size, run.resolved_precision,
             *(f"{statistics.median(times[name]):.2f}" for name in ("l2", "gv")),
             ratio(times, "gv", "l2"), share,
-            f"{rate / matmul_rate(run.arithmetic == 'bfloat16'):.2f}",
+            f"{rate / matmul_rate(run.resolved_precision == 'bfloat16'):.2f}",
         )  # fmt: skip
 
 
@@ -359,23 +362,22 @@ def bench_loop() -> None:
 
 
 def bench_study() -> None:
-    """The quick study by notebook, from an empty store."""
+    """The quick study from an empty store, two notebooks at a time; and each notebook."""
     print("\n## The quick study", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         command = Path(sys.executable).with_name("gvstudy")
         places = ["--out", f"{folder}/results", "--figures", f"{folder}/figures"]
+        started = time.perf_counter()
         subprocess.run(
-            [command, "study", "--profile", "quick", *places],
+            [command, "study", "--profile", "quick", "--workers", "2", *places],
             env=os.environ | {"GVSTUDY_RUNS": f"{folder}/runs"},
             check=True,
         )
         header("notebook", "seconds")
-        total = 0.0
+        row("all", f"{time.perf_counter() - started:.0f}")
         for copy in sorted(Path(folder, "results").glob("**/*.ipynb")):
             seconds = json.loads(copy.read_text())["metadata"]["papermill"]["duration"]
             row(copy.stem, f"{seconds:.0f}")
-            total += seconds
-        row("all", f"{total:.0f}")
 
 
 def hardware() -> str:

@@ -1,5 +1,6 @@
 """The `gvstudy` command: data, evaluate, upscale, study, grid."""
 
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -340,16 +341,26 @@ def grid(
 def _helpers(arguments: list[str], count: int) -> Iterator[None]:
     """Let further processes run a command that shares its work; stop them at the end.
 
-    They are silent: what one of them can't do, this process will try and report.
+    They are silent and end at what they can't do: this process will try it, too, and report. If
+    this process is killed, they go on alone. All of them share the cores, unless the environment
+    gives a number of threads.
     """
-    command = [sys.executable, "-m", "gvstudy", *arguments]
-    helpers = [Popen(command, stdout=DEVNULL, stderr=DEVNULL) for _ in range(count)]
+    command = [sys.executable, "-P", "-m", "gvstudy", *arguments]  # -P: not from the present folder
+    threads = str(max(1, (os.cpu_count() or 1) // (count + 1)))
+    own = {} if "OMP_NUM_THREADS" in os.environ or not count else {"OMP_NUM_THREADS": threads}
+    os.environ |= own
+    helpers: list[Popen[bytes]] = []
     try:
+        for _ in range(count):
+            helpers.append(Popen(command, stdout=DEVNULL, stderr=DEVNULL))
         yield
     finally:
         for helper in helpers:
             helper.terminate()
+        for helper in helpers:
             helper.wait()
+        for name in own:
+            del os.environ[name]
 
 
 @contextmanager

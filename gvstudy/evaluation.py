@@ -49,7 +49,7 @@ def psnr(ours: Tensor, real: Tensor) -> float:
 
 
 def psnr_y(saved: Tensor, hr: Tensor, scale: int) -> float:
-    """PSNR in dB by the standard protocol, of image batches (1, 3, H, W) in [0, 1].
+    """PSNR in dB by the standard protocol, of image batches (1, C, H, W) in [0, 1], C = 1 or 3.
 
     `saved` is SR after rounding to 8 bits. Where HR's three channels are equal, the images count as
     grey, and are scored as `measure` scores grey pictures. Raises ValueError for tensors that are
@@ -198,10 +198,10 @@ def crop_border(images: Tensor, border: int) -> Tensor:
 
 
 def brightness(hr: Tensor) -> Callable[[Tensor], Tensor]:
-    """The function from image batches (N, 3, H, W) to the channel on which HR is scored.
+    """The function from image batches (N, C, H, W) to the channel on which HR is scored.
 
-    That is BT.601 luma for an RGB picture. A grey picture is scored on its own values, from 0 to
-    255, as in the field's scripts.
+    Batches have three channels, or one if HR is grey. The channel is BT.601 luma for an RGB
+    picture. A grey picture is scored on its own values, from 0 to 255, as in the field's scripts.
     """
     return to_luma if hr.shape[0] == 3 else _own_grey
 

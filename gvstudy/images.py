@@ -74,12 +74,13 @@ def read(path: str | Path) -> Tensor:
 def write(path: str | Path, picture: Tensor) -> None:
     """Write a uint8 picture (C, H, W), completely or not at all; the suffix sets the format.
 
-    Raises ValueError for a suffix that Pillow can't write.
+    Raises ValueError for a suffix that Pillow can't write, and for a target that exists and is no
+    regular file.
     """
     from PIL import Image
 
     path = Path(path)
-    if path.suffix.lower() not in Image.registered_extensions():
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
         raise ValueError(f"{path}: no picture format has the suffix {path.suffix!r}; use .png")
     pixels = picture.permute(1, 2, 0).squeeze(-1).numpy()
     with replacing(path) as temporary:

@@ -242,3 +242,5 @@ def test_paths_may_be_text_and_need_a_known_suffix(tmp_path):
     assert torch.equal(im.read(str(tmp_path / "one.png")), picture)
     with pytest.raises(ValueError, match=r"one: no picture format has the suffix ''; use \.png"):
         im.write(tmp_path / "one", picture)
+    with pytest.raises(ValueError, match=r"one\.psd: no picture format has the suffix '\.psd'"):
+        im.write(tmp_path / "one.psd", picture)  # Pillow reads these, and can't write them

@@ -134,7 +134,7 @@ def test_committed_notebooks_are_light_and_clean(path):
 def test_parameters_are_typed_and_documented(path):
     (cell,) = [cell for cell in code_cells(path) if "parameters" in tags(cell)]
     for line in cell.source.splitlines():
-        assert re.fullmatch(r"\w+: (int|float|str|bool) = .+  # .+", line), line
+        assert re.fullmatch(r"\w+: (int|float|str) = .+  # .+", line), line
 
 
 @each
@@ -482,7 +482,7 @@ def test_helpers_run_the_same_study_and_are_stopped(tmp_path, monkeypatch):
 
     class Helper:
         def __init__(self, command, **_):
-            self.arguments, self.running = command[3:], True
+            self.arguments, self.running = command[4:], True
             helpers.append(self)
 
         def terminate(self):
@@ -505,6 +505,16 @@ def test_helpers_run_the_same_study_and_are_stopped(tmp_path, monkeypatch):
     for helper in helpers:  # everything is finished already
         assert study(*helper.arguments[1:]).exit_code == 0
     assert len(executed) == len(helpers) == 2
+
+    def fail(*_, **__):
+        raise RuntimeError("Kernel didn't respond in 60 seconds")
+
+    monkeypatch.setattr(papermill, "execute_notebook", fail)
+    result = study("--only", "02", "--out", tmp_path, "--workers", "2")
+    assert result.exit_code == 1
+    assert "02_gradient_variance_loss: its kernel stopped, perhaps" in result.output
+    assert len(helpers) == 3
+    assert not helpers[-1].running
 
 
 @pytest.fixture

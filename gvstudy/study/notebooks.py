@@ -16,7 +16,6 @@ from bs4 import BeautifulSoup, NavigableString
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
 from filelock import FileLock, Timeout
-from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 from tqdm.auto import tqdm
@@ -35,23 +34,15 @@ FIGURES = "figures_folder"  # the parameter that holds the folder for a notebook
 _FORMULA = re.compile(r"\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+)\$", re.DOTALL)
 
 
-def _to_bool(text: str) -> bool:
-    """Read true or false. Raises ValueError for anything else."""
-    check_choice("truth value", text.lower(), ("true", "false"))
-    return text.lower() == "true"
-
-
 _READERS: dict[str, Callable[[str], Any]] = {  # turn text into a value, by a parameter's type
     "int": int,
     "float": float,
     "str": str,
-    "bool": _to_bool,
 }
 _ALLOWED: dict[str, tuple[type, ...]] = {  # exact types, as True would pass for an int otherwise
     "int": (int,),
     "float": (int, float),
     "str": (str,),
-    "bool": (bool,),
 }
 _LIKE_FIELDS = {"crops_scale": "scale", "test_set": "valid_set"}  # and the field with its rules
 
@@ -236,13 +227,14 @@ def _finish(
     if FIGURES in known:
         own[FIGURES] = str(figures.resolve())
     fingerprint = _fingerprint(notebook, own)
-    if not _is_finished(page, fingerprint):
-        try:
-            with _turn(page).acquire(blocking=wait):
-                if not _is_finished(page, fingerprint):  # another study may have made it meanwhile
-                    _run_one(notebook, own, page, fingerprint)
-        except Timeout:
-            return False
+    if _is_finished(page, fingerprint):
+        return True
+    try:
+        with _turn(page).acquire(blocking=wait):
+            if not _is_finished(page, fingerprint):  # another study may have made it meanwhile
+                _run_one(notebook, own, page, fingerprint)
+    except Timeout:  # it is another's turn, and we don't wait
+        return False
     return True
 
 
@@ -272,22 +264,23 @@ def _run_one(notebook: Path, parameters: dict[str, Any], page: Path, fingerprint
             f"{notebook.stem} stopped in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
             f"its copy so far: {failed}"
         ) from error
-    except DeadKernelError as error:
+    except RuntimeError as error:  # of a kernel that died, or that never started
         raise NotebookError(
-            f"{notebook.stem}: its kernel was killed, perhaps for lack of memory"
+            f"{notebook.stem}: its kernel stopped, perhaps for lack of memory: {error}"
         ) from error
-    failed.unlink()
     with replacing(page) as temporary:
         temporary.write_text(_offline_page(executed), encoding="utf-8")
     drawn: list[Path] = []
     if FIGURES in parameters:
         number = notebook.name.partition("_")[0]
-        drawn = sorted(Path(parameters[FIGURES]).glob(f"{number}_*"))
+        found = sorted(Path(parameters[FIGURES]).glob(f"{number}_*"))
+        drawn = [path for path in found if not path.name.startswith(notebook.stem)]  # its copies
     figures = {str(path): checksum(path) for path in drawn}
     record = {"fingerprint": fingerprint, "page": checksum(page), "figures": figures}
     executed.metadata["gvstudy"] = record
     with replacing(copy) as temporary:
         nbformat.write(executed, temporary)
+    failed.unlink()
 
 
 def _offline_page(notebook: nbformat.NotebookNode) -> str:
