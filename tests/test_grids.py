@@ -53,7 +53,8 @@ PLANNED = (  # the experiments of PLAN.md
     "exact",
 )
 RIVALS = {"fronts", "rivals", "rival-rates", "edsr-fronts", "other-rivals", "longer-rivals"}
-RIVALS |= {"rivals-best-rate", "edge-trials", "edge-loss", "colour-trials"}
+RIVALS |= {"rivals-best-rate", "edge-trials", "edge-loss"}
+RIVALS |= {"colour-trials", "colour-loss", "colour-elsewhere"}
 CONTROLS = sorted(set(GRIDS) - set(TABLES) - set(PLANNED) - RIVALS)
 TRIALS = ("rates", "sweep")
 RESULTS = sorted(set(CONTROLS) - set(TRIALS))
@@ -338,6 +339,30 @@ def test_the_edge_loss_is_tested_beside_both_pixel_losses_on_seeds_of_its_own():
     assert [(run.seed, run.loss) for run in runs] == list(product(range(30, 40), losses))
     assert {run.gv_weight for run in runs if "+" in run.loss} == {grids.EDGE_CHOSEN}
     assert {(run.recipe, run.precision, run.steps) for run in runs} == {("tuned", "float32", 1000)}
+
+
+def test_the_edge_loss_by_channel_has_the_best_setting_of_its_trials():
+    trials = reference.load("colour_trials", ["colour-trials"])
+    mean = trials[trials["loss"].str.endswith("-rgb")].groupby(["loss", "gv_weight"])
+    mean = mean["psnr_rgb"].mean()
+    tried = product(("l1", "l2"), grids.COLOUR_WEIGHTS)
+    assert mean.index.to_list() == [(f"{pixel}+maps-charbonnier-rgb", one) for pixel, one in tried]
+    pixel, weight = grids.COLOUR_CHOSEN
+    assert mean.idxmax() == (f"{pixel}+maps-charbonnier-rgb", weight)
+
+
+def test_the_edge_loss_by_channel_is_tested_on_seeds_of_its_own():
+    runs = grids.colour_loss("reduced")
+    losses = ["l2", "l1", "l1+maps-charbonnier-rgb"]
+    assert [(run.seed, run.loss) for run in runs] == list(product(range(40, 50), losses))
+    elsewhere = grids.colour_elsewhere("reduced")
+    assert [(run.seed, run.loss) for run in elsewhere[::2]] == [
+        (seed, "l1") for seed in range(50, 56) for _ in grids.CELLS
+    ]
+    assert {run.loss for run in elsewhere[1::2]} == {losses[2]}
+    every = [*runs, *elsewhere]
+    assert {run.gv_weight for run in every if "+" in run.loss} == {grids.COLOUR_CHOSEN[1]}
+    assert {(run.recipe, run.precision, run.steps) for run in every} == {("tuned", "float32", 1000)}
 
 
 def test_trials_with_edsr_are_those_of_vdsr_beside_l1():

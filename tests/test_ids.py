@@ -58,6 +58,8 @@ KEYS = {  # SHA-256 of a grid's keys in all sizes, its first 16 digits
     "edge-trials": "015644d108e93cee",
     "edge-loss": "551684939f9906a9",
     "colour-trials": "590e6dcb7a03436e",
+    "colour-loss": "a68445cfeba1715e",
+    "colour-elsewhere": "2fb6ab2006d71bf0",
     "fan-out-trials": "ed1984299561de0a",
     "fan-out-lengths": "d89bef67e8d15c7d",
     "fan-out-constants": "44ea98be349a104f",
@@ -99,6 +101,7 @@ PLANNED = {
     "rival_rates": 6,
     "edge_trials": 20,
     "edge_loss": 30,
+    "colour_trials": 40,
 }
 
 
@@ -155,7 +158,7 @@ def keys(name):
 
 def test_no_grid_is_left_out():
     assert KEYS.keys() == GRIDS.keys()
-    assert sum(len(keys(name)) for name in GRIDS) == 6170
+    assert sum(len(keys(name)) for name in GRIDS) == 6348
 
 
 @pytest.mark.parametrize("name", KEYS)

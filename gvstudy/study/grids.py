@@ -110,12 +110,15 @@ RIVAL_RATES = (1e-3, 2e-3, 4e-3)  # learning rates that are tried for L2 and the
 EDGE_WEIGHTS = (0.012, 0.036, 0.12, 0.36)  # of the edge loss; the first is the largest in `fronts`
 EDGE_CHOSEN = 0.36  # the best of these in `edge_trials`; the largest tried
 COLOUR_WEIGHTS = (0.036, 0.12, 0.36, 1.2)  # of the edge loss by channel, beside L2 and beside L1
+COLOUR_CHOSEN = ("l1", 0.36)  # the best of these in `colour_trials`
 BEST_RIVAL_RATE = 4e-3  # the best for both, in `rival_rates`; the largest tried
 SEEDS_SEEN = range(24)  # of the authors' recipe in older results
 SEEDS_NEW = range(24, 40)  # first used after the plan was committed; these decide
 SEEDS_FAN_OUT = range(40, 56)  # decide experiment 11
 SEEDS_EXACT = range(1, 9)  # decide experiment 9
 SEEDS_EDGE = range(30, 40)  # decide experiment 12
+SEEDS_COLOUR = range(40, 50)  # decide experiment 13
+SEEDS_ELSEWHERE = range(50, 56)  # decide experiment 14
 TRIAL_SEED = 100  # weights and rates are chosen with this seed and above; no result uses them
 TRIAL_SET = "BSDS500-valid"  # weights and rates are chosen on these images
 TESTS = ("Set5", "Set14", "DIV2K_valid_centre256", "Urban100-first20")
@@ -557,6 +560,30 @@ def colour_trials(size: str) -> list[Run]:
     return [run for pixel in ("l2", "l1") for run in _rival_trials(size, tried, pixel=pixel)]
 
 
+def colour_loss(size: str) -> list[Run]:
+    """Experiment 13: L2, L1, and L1 with the edge loss by channel, as its trials chose it."""
+    pixel, weight = COLOUR_CHOSEN
+    added = {pixel: [("maps-charbonnier-rgb", weight)]}
+    return [
+        run
+        for seed in _new(size, 10, SEEDS_COLOUR)
+        for base in ("l2", "l1")
+        for run in _rival_runs(size, seed, added.get(base, []), precision="float32", pixel=base)
+    ]
+
+
+def colour_elsewhere(size: str) -> list[Run]:
+    """Experiment 14: the same loss beside L1 at x3 and x4, and at x2 with EDSR and ESPCN."""
+    pixel, weight = COLOUR_CHOSEN
+    added = [("maps-charbonnier-rgb", weight)]
+    return [
+        run
+        for seed in _new(size, 6, SEEDS_ELSEWHERE)
+        for cell in CELLS
+        for run in _rival_runs(size, seed, added, precision="float32", pixel=pixel, **cell)
+    ]
+
+
 def fan_out_trials(size: str) -> list[Run]:
     """Experiment 11: the trials of a constant, with initial weights as in the authors' script.
 
@@ -701,6 +728,8 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
         edge_trials,
         edge_loss,
         colour_trials,
+        colour_loss,
+        colour_elsewhere,
         fan_out_trials,
         fan_out_lengths,
         fan_out_constants,
@@ -803,7 +832,7 @@ def _rival_runs(
     pixel: str = "",
     **cell: Any,
 ) -> list[Run]:
-    """Make the runs of one seed of experiments 10, 12 and 13: a pixel loss, alone and with rivals.
+    """Make one seed of experiments 10 and 12 to 14: a pixel loss, alone and with these rivals.
 
     `cell` says what differs from VDSR at x2. The pixel loss is by default the model's own.
     """

@@ -21,7 +21,7 @@ from gvstudy.validation import check_choice
 # Differences up to these count as no difference.
 MARGINS = {"psnr_y": 0.05, "psnr_rgb": 0.05, "ssim_y": 0.001, "ssim_paper": 0.001}
 LABELS = {"psnr_y": "PSNR, dB", "ssim_y": "SSIM", "variance_ratio": "variance ratio"}
-DIGITS = {"psnr_y": 2, "ssim_y": 4, "variance_ratio": 2}  # of a difference; 4 for others
+DIGITS = {"psnr_y": 2, "psnr_rgb": 2, "ssim_y": 4, "variance_ratio": 2}  # 4 for others
 LEVEL = 0.05  # significance level of every test; intervals cover 1 - LEVEL
 FEWEST_SEEDS = 6  # that a verdict needs
 FEWEST_SEEDS_BY_RECIPE = {"official": 8}  # where seeds differ most
