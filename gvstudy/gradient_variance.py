@@ -90,7 +90,7 @@ def gradient_deviation_loss(
 
     This is `gradient_variance_loss` with s = sqrt(v + 1e-6) in place of v; it is not in the paper.
     It grows with the square of the value range, as L2 does. In this study it brings nearly GV's
-    gradient variance at a smaller cost in PSNR (notebook 08). Arguments, shapes (N, C, H, W) and
+    gradient variance at a smaller cost in PSNR (notebook A5). Arguments, shapes (N, C, H, W) and
     errors (Raises ValueError) are those of `gradient_variance_loss`; `hr_maps` are variances here,
     too.
     """

@@ -54,7 +54,8 @@ PLANNED = (  # the experiments of PLAN.md
 )
 RIVALS = {"fronts", "rivals", "rival-rates", "edsr-fronts", "other-rivals", "longer-rivals"}
 RIVALS |= {"rivals-best-rate", "edge-trials", "edge-loss"}
-RIVALS |= {"colour-trials", "colour-loss", "colour-elsewhere"}
+RIVALS |= {"colour-trials", "colour-loss", "colour-elsewhere", "colour-longer"}
+RIVALS |= {"colour-rates"}
 CONTROLS = sorted(set(GRIDS) - set(TABLES) - set(PLANNED) - RIVALS)
 TRIALS = ("rates", "sweep")
 RESULTS = sorted(set(CONTROLS) - set(TRIALS))
@@ -393,7 +394,16 @@ def test_the_rivals_weights_give_gradients_as_long_as_gv_s():
 
 
 @pytest.mark.parametrize(
-    "name", [*TRIALS, "fronts", "edsr-fronts", "rival-rates", "edge-trials", "colour-trials"]
+    "name",
+    [
+        *TRIALS,
+        "fronts",
+        "edsr-fronts",
+        "rival-rates",
+        "edge-trials",
+        "colour-trials",
+        "colour-rates",
+    ],
 )
 def test_trials_have_seeds_of_their_own(name):
     assert all(run.seed >= TRIAL_SEED for run in GRIDS[name]("reduced"))

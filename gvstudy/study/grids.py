@@ -111,6 +111,7 @@ EDGE_WEIGHTS = (0.012, 0.036, 0.12, 0.36)  # of the edge loss; the first is the 
 EDGE_CHOSEN = 0.36  # the best of these in `edge_trials`; the largest tried
 COLOUR_WEIGHTS = (0.036, 0.12, 0.36, 1.2)  # of the edge loss by channel, beside L2 and beside L1
 COLOUR_CHOSEN = ("l1", 0.36)  # the best of these in `colour_trials`
+COLOUR_RATES = (1e-3, 2e-3, 4e-3, 8e-3)  # learning rates tried with it, and with L2 and L1
 BEST_RIVAL_RATE = 4e-3  # the best for both, in `rival_rates`; the largest tried
 SEEDS_SEEN = range(24)  # of the authors' recipe in older results
 SEEDS_NEW = range(24, 40)  # first used after the plan was committed; these decide
@@ -561,26 +562,48 @@ def colour_trials(size: str) -> list[Run]:
 
 
 def colour_loss(size: str) -> list[Run]:
-    """Experiment 13: L2, L1, and L1 with the edge loss by channel, as its trials chose it."""
-    pixel, weight = COLOUR_CHOSEN
-    added = {pixel: [("maps-charbonnier-rgb", weight)]}
+    """Experiment 13: L2, L1, and L1 with the gradient loss by channel, as its trials chose it."""
     return [
         run
         for seed in _new(size, 10, SEEDS_COLOUR)
-        for base in ("l2", "l1")
-        for run in _rival_runs(size, seed, added.get(base, []), precision="float32", pixel=base)
+        for pixel in ("l2", "l1")
+        for run in _colour_runs(size, seed, precision="float32", pixel=pixel)
     ]
 
 
 def colour_elsewhere(size: str) -> list[Run]:
     """Experiment 14: the same loss beside L1 at x3 and x4, and at x2 with EDSR and ESPCN."""
-    pixel, weight = COLOUR_CHOSEN
-    added = [("maps-charbonnier-rgb", weight)]
     return [
         run
         for seed in _new(size, 6, SEEDS_ELSEWHERE)
         for cell in CELLS
-        for run in _rival_runs(size, seed, added, precision="float32", pixel=pixel, **cell)
+        for run in _colour_runs(size, seed, precision="float32", pixel="l1", **cell)
+    ]
+
+
+def colour_longer(size: str) -> list[Run]:
+    """Experiment 14: the same with VDSR at x2 and ten times the steps."""
+    steps = 3 * GRID_SIZES[size]["steps"] if size in SMALL else 10 * RIVAL_STEPS
+    return [
+        run
+        for seed in _new(size, 6, SEEDS_ELSEWHERE)
+        for run in _colour_runs(size, seed, precision="float32", pixel="l1", steps=steps)
+    ]
+
+
+def colour_rates(size: str) -> list[Run]:
+    """Experiment 15: the trials of a learning rate for L2, L1 and that loss, in bfloat16.
+
+    Measure them on `TRIAL_SET`.
+    """
+    return [
+        run
+        for trial in _seeds(size, 2)
+        for rate in (COLOUR_RATES[::2] if size in SMALL else COLOUR_RATES)
+        for pixel in ("l2", "l1")
+        for run in _colour_runs(
+            size, TRIAL_SEED + trial, precision="bfloat16", pixel=pixel, learning_rate=rate
+        )
     ]
 
 
@@ -730,6 +753,8 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
         colour_trials,
         colour_loss,
         colour_elsewhere,
+        colour_longer,
+        colour_rates,
         fan_out_trials,
         fan_out_lengths,
         fan_out_constants,
@@ -832,7 +857,7 @@ def _rival_runs(
     pixel: str = "",
     **cell: Any,
 ) -> list[Run]:
-    """Make one seed of experiments 10 and 12 to 14: a pixel loss, alone and with these rivals.
+    """Make one seed of experiments 10 and 12 to 15: a pixel loss, alone and with these rivals.
 
     `cell` says what differs from VDSR at x2. The pixel loss is by default the model's own.
     """
@@ -848,6 +873,13 @@ def _rival_runs(
             for rival, weight in weights
         ),
     ]
+
+
+def _colour_runs(grid_size: str, seed: int, /, *, pixel: str, **options: Any) -> list[Run]:
+    """Make one seed of experiments 13 to 15: a pixel loss, and the trials' choice beside it."""
+    base, weight = COLOUR_CHOSEN
+    added = [("maps-charbonnier-rgb", weight)] if pixel == base else []
+    return _rival_runs(grid_size, seed, added, pixel=pixel, **options)
 
 
 def _first_rivals(grid_size: str, seed: int, /, **cell: Any) -> list[Run]:
