@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TypeVar
@@ -37,6 +38,7 @@ from gvstudy.training import initial_model
 DEVICE = best_device()
 SHAPES = [(16, 3, 96, 96), (64, 3, 128, 128), (1, 3, 1024, 1024), (16, 1, 96, 96)]
 IN_A_ROW = 7  # calls of one alternative in a turn
+STEP_LOSSES = ("l2", "l2+gv", "l1", "l1+maps-charbonnier-rgb")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -209,11 +211,11 @@ def bench_rivals() -> None:
 
 
 def steps(run: Run, crops: Crops) -> dict[str, Callable[[], object]]:
-    """A training step of `run` on fixed crops, with and without GV, and the model's part alone."""
+    """A training step of `run` on fixed crops with each loss, and the model's part alone."""
     model = initial_model(run).to(DEVICE)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
-    losses = {name: build_loss(name) for name in ("l2", "l2+gv")}
+    losses = {name: build_loss(name) for name in STEP_LOSSES}
     lr, hr = crops.draw(run.batch_size, torch.Generator().manual_seed(0))
     half = run.resolved_precision == "bfloat16"
 
@@ -232,7 +234,7 @@ def steps(run: Run, crops: Crops) -> dict[str, Callable[[], object]]:
             sr.backward(slope)
         optimizer.step()
 
-    return {"l2": lambda: step("l2"), "gv": lambda: step("l2+gv"), "model": step}
+    return {name: partial(step, name) for name in STEP_LOSSES} | {"model": step}
 
 
 def loop_and_model(
@@ -264,7 +266,8 @@ def bench_step() -> None:
     """The training step with and without GV, and what of the loop isn't the model."""
     print("\n## The training step\n\nx2, 16 crops of 48 x 48; medians in ms.", flush=True)
     header(
-        "model", "size", "type", "L2", "L2 + GV", "with / without GV", "all but the model",
+        "model", "size", "type", "L2", "L2 + GV", "with / without GV",
+        "L1 with / without the gradient loss by channel", "all but the model",
         "share of a product's rate",
     )  # fmt: skip
     pictures = load_images("builtin-train")
@@ -287,8 +290,8 @@ def bench_step() -> None:
         rate = counted.get_total_flops() / (statistics.median(times["model"]) / 1e3)
         row(
             model, size, run.resolved_precision,
-            *(f"{statistics.median(times[name]):.2f}" for name in ("l2", "gv")),
-            ratio(times, "gv", "l2"), share,
+            *(f"{statistics.median(times[name]):.2f}" for name in ("l2", "l2+gv")),
+            ratio(times, "l2+gv", "l2"), ratio(times, "l1+maps-charbonnier-rgb", "l1"), share,
             f"{rate / matmul_rate(run.resolved_precision == 'bfloat16'):.2f}",
         )  # fmt: skip
 

@@ -67,9 +67,11 @@ def map_distance(sr: Tensor, hr: Tensor, padding: str = "zeros") -> Tensor:
 
 
 def map_charbonnier(sr: Tensor, hr: Tensor, padding: str = "zeros") -> Tensor:
-    """Charbonnier's distance of the gradient maps themselves, x and y added: an edge loss.
+    """Charbonnier's distance of the gradient maps themselves, x and y added: a gradient loss.
 
-    The maps are those of grey images, as GV's, so colour doesn't count.
+    Such losses go with SPSR (Ma et al., CVPR 2020, arXiv 2003.13081) and MMagic (`GradientLoss`,
+    with L1). Sobel's kernel isn't normalised, and Charbonnier's distance is L1 but for 1e-12. The
+    maps are those of grey images, as GV's, so colour doesn't count.
     """
     _check(sr, hr)
     pairs = zip(gradient_maps(sr, padding), gradient_maps(hr.detach(), padding), strict=True)
@@ -77,7 +79,7 @@ def map_charbonnier(sr: Tensor, hr: Tensor, padding: str = "zeros") -> Tensor:
 
 
 def channel_map_charbonnier(sr: Tensor, hr: Tensor, padding: str = "zeros") -> Tensor:
-    """The same edge loss on each channel's own maps, averaged, so that it sees colour as well."""
+    """The same gradient loss on each channel's maps, averaged, so that it sees colour as well."""
     _check(sr, hr)
     ours, real = (images.flatten(0, 1)[:, None] for images in (sr, hr))
     return map_charbonnier(ours, real, padding)

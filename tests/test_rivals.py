@@ -106,14 +106,14 @@ def test_the_laplacian_is_a_convolution_and_its_variance_is_added():
     torch.testing.assert_close(rivals.variance_with_laplacian(sr, hr), expected)
 
 
-def test_the_edge_loss_of_a_ramp():
+def test_the_gradient_loss_of_a_ramp():
     """gx of a ramp with slope s is 8 s; against a flat image the loss is that, and gy adds none."""
     ramp = (torch.arange(12.0) / 20).expand(1, 1, 12, 12)
     found = rivals.map_charbonnier(ramp, torch.zeros_like(ramp), "valid")
     assert float(found) == pytest.approx(8 / 20, abs=1e-5)
 
 
-def test_the_edge_loss_by_channel_sees_colour():
+def test_the_gradient_loss_by_channel_sees_colour():
     sr, hr = images(2, 3, 16, 17), images(2, 3, 16, 17, seed=1)
     each = [rivals.map_charbonnier(sr[:, [c]], hr[:, [c]]) for c in range(3)]
     torch.testing.assert_close(rivals.channel_map_charbonnier(sr, hr), sum(each) / 3)

@@ -36,7 +36,7 @@ NAMES = {  # of the rivals, for readers
     "gv-multiscale": "multi-scale GV",
     "gv-laplacian": "GV and Laplacian",
     "maps": "gradient maps",
-    "maps-charbonnier": "edge loss",
+    "maps-charbonnier": "gradient loss",
     "frequency": "focal frequency",
     "gmsd": "GMSD",
     "tv": "TV",

@@ -107,9 +107,9 @@ RIVALS_CHOSEN_EDSR = {  # likewise with EDSR, from `edsr_fronts`; the largest tr
     "gv-laplacian": 0.03,
 }
 RIVAL_RATES = (1e-3, 2e-3, 4e-3)  # learning rates that are tried for L2 and the first of them
-EDGE_WEIGHTS = (0.012, 0.036, 0.12, 0.36)  # of the edge loss; the first is the largest in `fronts`
+EDGE_WEIGHTS = (0.012, 0.036, 0.12, 0.36)  # of the gradient loss; the first is in `fronts`, too
 EDGE_CHOSEN = 0.36  # the best of these in `edge_trials`; the largest tried
-COLOUR_WEIGHTS = (0.036, 0.12, 0.36, 1.2)  # of the edge loss by channel, beside L2 and beside L1
+COLOUR_WEIGHTS = (0.036, 0.12, 0.36, 1.2)  # of the gradient loss by channel
 COLOUR_CHOSEN = ("l1", 0.36)  # the best of these in `colour_trials`
 COLOUR_RATES = (1e-3, 2e-3, 4e-3, 8e-3)  # learning rates tried with it, and with L2 and L1
 BEST_RIVAL_RATE = 4e-3  # the best for both, in `rival_rates`; the largest tried
@@ -534,7 +534,7 @@ def rivals_best_rate(size: str) -> list[Run]:
 
 
 def edge_trials(size: str) -> list[Run]:
-    """Experiment 12: the trials of the edge loss's weight, in bfloat16, beside L2.
+    """Experiment 12: the trials of the gradient loss's weight, in bfloat16, beside L2.
 
     Measure them on `TRIAL_SET`.
     """
@@ -542,7 +542,7 @@ def edge_trials(size: str) -> list[Run]:
 
 
 def edge_loss(size: str) -> list[Run]:
-    """Experiment 12: L2, L2 with the edge loss at the weight of its trials, and L1."""
+    """Experiment 12: L2, L2 with the gradient loss at the weight of its trials, and L1."""
     edge = [("maps-charbonnier", EDGE_CHOSEN)]
     return [
         run
@@ -553,7 +553,7 @@ def edge_loss(size: str) -> list[Run]:
 
 
 def colour_trials(size: str) -> list[Run]:
-    """Experiment 13: the trials of the edge loss by channel, beside L2 and beside L1, in bfloat16.
+    """Experiment 13: trials of the gradient loss by channel, beside L2 and L1, in bfloat16.
 
     Measure them on `TRIAL_SET`.
     """
