@@ -104,6 +104,7 @@ PLANNED = {
     "edge_trials": 20,
     "edge_loss": 30,
     "colour_trials": 40,
+    "colour_loss": 30,
 }
 
 

@@ -62,7 +62,7 @@ def smoke(**changes):
 
 def test_the_notebooks_are_in_order():
     numbers = [path.name[:2] for path in NOTEBOOKS]
-    assert numbers == ["01", "02", "03", "04", "05", "06", "07", "08", "09", "A1", "A2", "A4"]
+    assert numbers == ["01", "02", "03", "04", "05", "06", "07", "08", "09", "A1", "A2", "A4", "A5"]
 
 
 def test_every_notebook_with_exercises_has_its_answers():
@@ -681,7 +681,7 @@ def test_changed_parameters_have_a_folder_of_their_own():
 @pytest.mark.usefixtures("unexecuted")
 @pytest.mark.parametrize("text", ["a\nb", "a\"b'c", "a\\nb\\", '"""', "{x}", "$HOME %x"])
 def test_every_text_reaches_a_notebook_as_it_is(text, tmp_path):
-    (notebook,) = [path for path in NOTEBOOKS if path.name.startswith("08")]
+    (notebook,) = [path for path in NOTEBOOKS if path.name.startswith("A5")]
     given = books.read_changes([f"keep={text}"], [notebook])
     (page,) = books.run_notebooks([notebook], given, tmp_path / "out", tmp_path)
     cells = read(page.with_suffix(".ipynb")).cells
@@ -692,10 +692,10 @@ def test_every_text_reaches_a_notebook_as_it_is(text, tmp_path):
 
 
 @pytest.mark.slow
-def test_notebooks_07_and_08_make_their_results_anew(tmp_path, monkeypatch):
+def test_notebooks_make_their_results_anew(tmp_path, monkeypatch):
     """Every control once, four steps each: the runs behind the reference results still work."""
     monkeypatch.setenv("GVSTUDY_RUNS", str(tmp_path / "runs"))
-    for number, given in (("07", {}), ("08", {"keep": str(tmp_path / "kept")})):
+    for number, given in (("07", {}), ("08", {}), ("A5", {"keep": str(tmp_path / "kept")})):
         (path,) = [path for path in NOTEBOOKS if path.name.startswith(number)]
         given = given | {"rerun": "smoke"}
         papermill.execute_notebook(path, tmp_path / "out.ipynb", given, progress_bar=False)
