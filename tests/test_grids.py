@@ -55,7 +55,7 @@ PLANNED = (  # the experiments of PLAN.md
 RIVALS = {"fronts", "rivals", "rival-rates", "edsr-fronts", "other-rivals", "longer-rivals"}
 RIVALS |= {"rivals-best-rate", "edge-trials", "edge-loss"}
 RIVALS |= {"colour-trials", "colour-loss", "colour-elsewhere", "colour-longer"}
-RIVALS |= {"colour-rates"}
+RIVALS |= {"colour-rates", "colour-best-rate"}
 CONTROLS = sorted(set(GRIDS) - set(TABLES) - set(PLANNED) - RIVALS)
 TRIALS = ("rates", "sweep")
 RESULTS = sorted(set(CONTROLS) - set(TRIALS))
@@ -365,6 +365,18 @@ def test_the_edge_loss_by_channel_is_tested_on_seeds_of_its_own():
     every = [*runs, *elsewhere]
     assert {run.gv_weight for run in every if "+" in run.loss} == {grids.COLOUR_CHOSEN[1]}
     assert {(run.recipe, run.precision, run.steps) for run in every} == {("tuned", "float32", 1000)}
+
+
+def test_the_rate_of_the_gradient_loss_and_of_its_bases_is_the_best_of_their_trials():
+    trials = reference.load("colour_rates", ["colour-rates"])
+    mean = trials.groupby(["loss", "learning_rate"])["psnr_rgb"].mean().unstack()
+    assert trials["psnr_y"].notna().all(), "no seed diverged"
+    assert tuple(mean.columns) == grids.COLOUR_RATES
+    assert len(mean) == 3
+    assert set(mean.idxmax(axis=1)) == {grids.BEST_COLOUR_RATE}
+    assert {run.learning_rate for run in grids.colour_best_rate("reduced")} == {
+        grids.BEST_COLOUR_RATE
+    }
 
 
 def test_trials_with_edsr_are_those_of_vdsr_beside_l1():

@@ -42,6 +42,7 @@ EXPERIMENTS = {
     "colour_elsewhere": (14,),
     "colour_longer": (14,),
     "colour_rates": (15,),
+    "colour_best_rate": (15,),
 }
 
 

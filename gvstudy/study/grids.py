@@ -111,6 +111,7 @@ EDGE_WEIGHTS = (0.012, 0.036, 0.12, 0.36)  # of the gradient loss; the first is 
 EDGE_CHOSEN = 0.36  # the best of these in `edge_trials`; the largest tried
 COLOUR_WEIGHTS = (0.036, 0.12, 0.36, 1.2)  # of the gradient loss by channel
 COLOUR_CHOSEN = ("l1", 0.36)  # the best of these in `colour_trials`
+BEST_COLOUR_RATE = 4e-3  # the best for all three, in `colour_rates`
 COLOUR_RATES = (1e-3, 2e-3, 4e-3, 8e-3)  # learning rates tried with it, and with L2 and L1
 BEST_RIVAL_RATE = 4e-3  # the best for both, in `rival_rates`; the largest tried
 SEEDS_SEEN = range(24)  # of the authors' recipe in older results
@@ -607,6 +608,18 @@ def colour_rates(size: str) -> list[Run]:
     ]
 
 
+def colour_best_rate(size: str) -> list[Run]:
+    """Experiment 15: L2, L1 and that loss, at the rate that is best for each of them."""
+    return [
+        run
+        for seed in _new(size, 6, SEEDS_ELSEWHERE)
+        for pixel in ("l2", "l1")
+        for run in _colour_runs(
+            size, seed, precision="float32", pixel=pixel, learning_rate=BEST_COLOUR_RATE
+        )
+    ]
+
+
 def fan_out_trials(size: str) -> list[Run]:
     """Experiment 11: the trials of a constant, with initial weights as in the authors' script.
 
@@ -755,6 +768,7 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
         colour_elsewhere,
         colour_longer,
         colour_rates,
+        colour_best_rate,
         fan_out_trials,
         fan_out_lengths,
         fan_out_constants,
