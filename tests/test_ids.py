@@ -107,6 +107,7 @@ PLANNED = {
     "colour_trials": 40,
     "colour_loss": 30,
     "colour_rates": 24,
+    "colour_best_rate": 18,
 }
 
 

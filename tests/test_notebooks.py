@@ -224,6 +224,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "solutions/05_variance_histograms": dict.fromkeys(("0.16", "0.10", "0.17"), "another machine"),
     "solutions/06_benchmark": dict.fromkeys(("0.05", "0.24"), "differences of two columns"),
     "solutions/07_when_does_gv_help": dict.fromkeys(("27.5", "28.45"), "notebook 7"),
+    "solutions/08_what_to_use_instead": {"0.88": "the figure's axis"},
     "solutions/A1_protocols": dict.fromkeys(("0.005", "0.022", "0.09"), "differences of rows"),
 }
 
