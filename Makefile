@@ -9,8 +9,8 @@
 
 PYTHON ?= python3
 PROFILE ?= quick
-# Notebooks at a time; the full study needs the whole machine for one.
-WORKERS ?= $(if $(filter full,$(PROFILE)),1,2)
+# Notebooks at a time. With two, on two cores, notebook 04 has one thread and ends last, later.
+WORKERS ?= 1
 TORCH ?= $(if $(shell nvidia-smi -L 2>/dev/null),cuda,cpu)
 BIN := .venv/bin
 INSTALLED := .venv/installed

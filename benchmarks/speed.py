@@ -365,14 +365,14 @@ def bench_loop() -> None:
 
 
 def bench_study() -> None:
-    """The quick study from an empty store, two notebooks at a time; and each notebook."""
+    """The quick study from an empty store, and each notebook."""
     print("\n## The quick study", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         command = Path(sys.executable).with_name("gvstudy")
         places = ["--out", f"{folder}/results", "--figures", f"{folder}/figures"]
         started = time.perf_counter()
         subprocess.run(
-            [command, "study", "--profile", "quick", "--workers", "2", *places],
+            [command, "study", "--profile", "quick", *places],
             env=os.environ | {"GVSTUDY_RUNS": f"{folder}/runs"},
             check=True,
         )
