@@ -564,12 +564,7 @@ def colour_trials(size: str) -> list[Run]:
 
 def colour_loss(size: str) -> list[Run]:
     """Experiment 13: L2, L1, and L1 with the gradient loss by channel, as its trials chose it."""
-    return [
-        run
-        for seed in _new(size, 10, SEEDS_COLOUR)
-        for pixel in ("l2", "l1")
-        for run in _colour_runs(size, seed, precision="float32", pixel=pixel)
-    ]
+    return _colour_and_bases(size, _new(size, 10, SEEDS_COLOUR), precision="float32")
 
 
 def colour_elsewhere(size: str) -> list[Run]:
@@ -601,23 +596,16 @@ def colour_rates(size: str) -> list[Run]:
         run
         for trial in _seeds(size, 2)
         for rate in (COLOUR_RATES[::2] if size in SMALL else COLOUR_RATES)
-        for pixel in ("l2", "l1")
-        for run in _colour_runs(
-            size, TRIAL_SEED + trial, precision="bfloat16", pixel=pixel, learning_rate=rate
+        for run in _colour_and_bases(
+            size, [TRIAL_SEED + trial], precision="bfloat16", learning_rate=rate
         )
     ]
 
 
 def colour_best_rate(size: str) -> list[Run]:
     """Experiment 15: L2, L1 and that loss, at the rate that is best for each of them."""
-    return [
-        run
-        for seed in _new(size, 6, SEEDS_ELSEWHERE)
-        for pixel in ("l2", "l1")
-        for run in _colour_runs(
-            size, seed, precision="float32", pixel=pixel, learning_rate=BEST_COLOUR_RATE
-        )
-    ]
+    seeds = _new(size, 6, SEEDS_ELSEWHERE)
+    return _colour_and_bases(size, seeds, precision="float32", learning_rate=BEST_COLOUR_RATE)
 
 
 def fan_out_trials(size: str) -> list[Run]:
@@ -894,6 +882,16 @@ def _colour_runs(grid_size: str, seed: int, /, *, pixel: str, **options: Any) ->
     base, weight = COLOUR_CHOSEN
     added = [("maps-charbonnier-rgb", weight)] if pixel == base else []
     return _rival_runs(grid_size, seed, added, pixel=pixel, **options)
+
+
+def _colour_and_bases(grid_size: str, seeds: Iterable[int], /, **options: Any) -> list[Run]:
+    """Make L2, L1, and the trials' choice beside it, of each seed."""
+    return [
+        run
+        for seed in seeds
+        for pixel in ("l2", "l1")
+        for run in _colour_runs(grid_size, seed, pixel=pixel, **options)
+    ]
 
 
 def _first_rivals(grid_size: str, seed: int, /, **cell: Any) -> list[Run]:
