@@ -113,6 +113,7 @@ COLOUR_WEIGHTS = (0.036, 0.12, 0.36, 1.2)  # of the gradient loss by channel
 COLOUR_CHOSEN = ("l1", 0.36)  # the best of these in `colour_trials`
 BEST_COLOUR_RATE = 4e-3  # the best for all three, in `colour_rates`
 COLOUR_RATES = (1e-3, 2e-3, 4e-3, 8e-3)  # learning rates tried with it, and with L2 and L1
+FULL_RATES = (5e-4, 1e-3, 2e-3, 4e-3)  # likewise with it and L1 in full size
 BEST_RIVAL_RATE = 4e-3  # the best for both, in `rival_rates`; the largest tried
 SEEDS_SEEN = range(24)  # of the authors' recipe in older results
 SEEDS_NEW = range(24, 40)  # first used after the plan was committed; these decide
@@ -608,6 +609,19 @@ def colour_best_rate(size: str) -> list[Run]:
     return _colour_and_bases(size, seeds, precision="float32", learning_rate=BEST_COLOUR_RATE)
 
 
+def colour_full_rates(size: str) -> list[Run]:
+    """Experiment 16: the trials of a learning rate for L1 and that loss in full size; for a GPU.
+
+    Measure them on `TRIAL_SET`.
+    """
+    return [
+        run
+        for model in ("vdsr", "edsr")
+        for rate in (FULL_RATES[::2] if size in SMALL else FULL_RATES)
+        for run in _full_colour_runs(size, TRIAL_SEED, model, 2, learning_rate=rate)
+    ]
+
+
 def fan_out_trials(size: str) -> list[Run]:
     """Experiment 11: the trials of a constant, with initial weights as in the authors' script.
 
@@ -757,6 +771,7 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
         colour_longer,
         colour_rates,
         colour_best_rate,
+        colour_full_rates,
         fan_out_trials,
         fan_out_lengths,
         fan_out_constants,
@@ -859,7 +874,7 @@ def _rival_runs(
     pixel: str = "",
     **cell: Any,
 ) -> list[Run]:
-    """Make one seed of experiments 10 and 12 to 15: a pixel loss, alone and with these rivals.
+    """Make one seed of experiments 10 and 12 to 16: a pixel loss, alone and with these rivals.
 
     `cell` says what differs from VDSR at x2. The pixel loss is by default the model's own.
     """
@@ -882,6 +897,16 @@ def _colour_runs(grid_size: str, seed: int, /, *, pixel: str, **options: Any) ->
     base, weight = COLOUR_CHOSEN
     added = [("maps-charbonnier-rgb", weight)] if pixel == base else []
     return _rival_runs(grid_size, seed, added, pixel=pixel, **options)
+
+
+def _full_colour_runs(
+    grid_size: str, seed: int, model: str, times: int, /, *, learning_rate: float
+) -> list[Run]:
+    """Make L1 and that loss in full size, at x2, with so many times the steps."""
+    fields: dict[str, Any] = {"model": model, "precision": "float32", "pixel": "l1"}
+    if grid_size not in SMALL:
+        fields |= {"size": "paper", "steps": times * RIVAL_STEPS}
+    return _colour_runs(grid_size, seed, learning_rate=learning_rate, **fields)
 
 
 def _colour_and_bases(grid_size: str, seeds: Iterable[int], /, **options: Any) -> list[Run]:
