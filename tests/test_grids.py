@@ -56,6 +56,7 @@ RIVALS = {"fronts", "rivals", "rival-rates", "edsr-fronts", "other-rivals", "lon
 RIVALS |= {"rivals-best-rate", "edge-trials", "edge-loss"}
 RIVALS |= {"colour-trials", "colour-loss", "colour-elsewhere", "colour-longer"}
 RIVALS |= {"colour-rates", "colour-best-rate", "colour-full-rates"}
+RIVALS |= {"colour-model-rates"}
 CONTROLS = sorted(set(GRIDS) - set(TABLES) - set(PLANNED) - RIVALS)
 TRIALS = ("rates", "sweep")
 RESULTS = sorted(set(CONTROLS) - set(TRIALS))

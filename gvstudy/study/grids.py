@@ -54,6 +54,7 @@ CELLS: tuple[dict[str, Any], ...] = (  # where the best constant is looked for b
     {"model": "edsr", "scale": 2, "channels": "rgb"},
     {"model": "espcn", "scale": 2, "channels": "rgb", "size": "paper"},
 )
+CELLS_AT_X2 = CELLS[2:]  # other models than VDSR
 # Those of highest luma PSNR in the results `constant_trials` and `other_constant_trials`.
 BEST_CONSTANT = {
     ("vdsr", 2, "l2"): 300,
@@ -113,6 +114,7 @@ COLOUR_WEIGHTS = (0.036, 0.12, 0.36, 1.2)  # of the gradient loss by channel
 COLOUR_CHOSEN = ("l1", 0.36)  # the best of these in `colour_trials`
 BEST_COLOUR_RATE = 4e-3  # the best for all three, in `colour_rates`
 COLOUR_RATES = (1e-3, 2e-3, 4e-3, 8e-3)  # learning rates tried with it, and with L2 and L1
+MODEL_RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 16e-3)  # with it and L1, with EDSR and ESPCN
 FULL_RATES = (5e-4, 1e-3, 2e-3, 4e-3)  # likewise with it and L1 in full size
 BEST_RIVAL_RATE = 4e-3  # the best for both, in `rival_rates`; the largest tried
 SEEDS_SEEN = range(24)  # of the authors' recipe in older results
@@ -609,6 +611,22 @@ def colour_best_rate(size: str) -> list[Run]:
     return _colour_and_bases(size, seeds, precision="float32", learning_rate=BEST_COLOUR_RATE)
 
 
+def colour_model_rates(size: str) -> list[Run]:
+    """Experiment 17: the trials of a learning rate for L1 and that loss, with EDSR and ESPCN.
+
+    Measure them on `TRIAL_SET`.
+    """
+    return [
+        run
+        for trial in _seeds(size, 2)
+        for rate in (MODEL_RATES[::3] if size in SMALL else MODEL_RATES)
+        for cell in CELLS_AT_X2
+        for run in _colour_runs(
+            size, TRIAL_SEED + trial, precision="float32", pixel="l1", learning_rate=rate, **cell
+        )
+    ]
+
+
 def colour_full_rates(size: str) -> list[Run]:
     """Experiment 16: the trials of a learning rate for L1 and that loss in full size; for a GPU.
 
@@ -771,6 +789,7 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
         colour_longer,
         colour_rates,
         colour_best_rate,
+        colour_model_rates,
         colour_full_rates,
         fan_out_trials,
         fan_out_lengths,
@@ -874,7 +893,7 @@ def _rival_runs(
     pixel: str = "",
     **cell: Any,
 ) -> list[Run]:
-    """Make one seed of experiments 10 and 12 to 16: a pixel loss, alone and with these rivals.
+    """Make one seed of experiments 10 and 12 to 17: a pixel loss, alone and with these rivals.
 
     `cell` says what differs from VDSR at x2. The pixel loss is by default the model's own.
     """
@@ -893,7 +912,7 @@ def _rival_runs(
 
 
 def _colour_runs(grid_size: str, seed: int, /, *, pixel: str, **options: Any) -> list[Run]:
-    """Make one seed of experiments 13 to 15: a pixel loss, and the trials' choice beside it."""
+    """Make one seed of experiments 13 to 17: a pixel loss, and the trials' choice beside it."""
     base, weight = COLOUR_CHOSEN
     added = [("maps-charbonnier-rgb", weight)] if pixel == base else []
     return _rival_runs(grid_size, seed, added, pixel=pixel, **options)
