@@ -55,8 +55,8 @@ PLANNED = (  # the experiments of PLAN.md
 RIVALS = {"fronts", "rivals", "rival-rates", "edsr-fronts", "other-rivals", "longer-rivals"}
 RIVALS |= {"rivals-best-rate", "edge-trials", "edge-loss"}
 RIVALS |= {"colour-trials", "colour-loss", "colour-elsewhere", "colour-longer"}
-RIVALS |= {"colour-rates", "colour-best-rate", "colour-full-rates"}
-RIVALS |= {"colour-model-rates"}
+RIVALS |= {"colour-rates", "colour-best-rate"}
+RIVALS |= {"colour-model-rates", "colour-full-rates", "colour-full"}
 CONTROLS = sorted(set(GRIDS) - set(TABLES) - set(PLANNED) - RIVALS)
 TRIALS = ("rates", "sweep")
 RESULTS = sorted(set(CONTROLS) - set(TRIALS))
@@ -378,6 +378,21 @@ def test_the_rate_of_the_gradient_loss_and_of_its_bases_is_the_best_of_their_tri
     assert set(mean.idxmax(axis=1)) == {grids.BEST_COLOUR_RATE}
     assert {run.learning_rate for run in grids.colour_best_rate("reduced")} == {
         grids.BEST_COLOUR_RATE
+    }
+
+
+def test_the_rate_in_full_size_is_the_best_of_its_trials():
+    trials = reference.load("colour_full_rates", ["colour-full-rates"])
+    assert set(trials["model"]) == {"vdsr", "edsr"}
+    trials = trials[trials["model"] == "vdsr"]
+    mean = trials.groupby(["loss", "learning_rate"])["psnr_rgb"].mean().unstack()
+    assert tuple(mean.columns) == grids.FULL_RATES
+    assert mean.index.to_list() == ["l1", "l1+maps-charbonnier-rgb"]
+    assert set(mean.idxmax(axis=1)) == {grids.BEST_FULL_RATE}
+    runs = grids.colour_full("reduced")
+    assert [(run.seed, run.loss) for run in runs] == list(product(range(60, 66), mean.index))
+    assert {(run.model, run.size, run.steps, run.learning_rate) for run in runs} == {
+        ("vdsr", "paper", 10_000, grids.BEST_FULL_RATE)
     }
 
 

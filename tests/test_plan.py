@@ -43,6 +43,10 @@ EXPERIMENTS = {
     "colour_longer": (14,),
     "colour_rates": (15,),
     "colour_best_rate": (15,),
+    "colour_full_rates": (16,),
+    "colour_full": (16,),
+    "colour_model_rates": (17,),
+    "longer": (5,),
 }
 
 

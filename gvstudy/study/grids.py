@@ -116,6 +116,7 @@ BEST_COLOUR_RATE = 4e-3  # the best for all three, in `colour_rates`
 COLOUR_RATES = (1e-3, 2e-3, 4e-3, 8e-3)  # learning rates tried with it, and with L2 and L1
 MODEL_RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 16e-3)  # with it and L1, with EDSR and ESPCN
 FULL_RATES = (5e-4, 1e-3, 2e-3, 4e-3)  # likewise with it and L1 in full size
+BEST_FULL_RATE = 2e-3  # the best for VDSR with both, in `colour_full_rates`
 BEST_RIVAL_RATE = 4e-3  # the best for both, in `rival_rates`; the largest tried
 SEEDS_SEEN = range(24)  # of the authors' recipe in older results
 SEEDS_NEW = range(24, 40)  # first used after the plan was committed; these decide
@@ -124,6 +125,7 @@ SEEDS_EXACT = range(1, 9)  # decide experiment 9
 SEEDS_EDGE = range(30, 40)  # decide experiment 12
 SEEDS_COLOUR = range(40, 50)  # decide experiment 13
 SEEDS_ELSEWHERE = range(50, 56)  # decide experiment 14
+SEEDS_FULL = range(60, 66)  # decide experiment 16
 TRIAL_SEED = 100  # weights and rates are chosen with this seed and above; no result uses them
 TRIAL_SET = "BSDS500-valid"  # weights and rates are chosen on these images
 TESTS = ("Set5", "Set14", "DIV2K_valid_centre256", "Urban100-first20")
@@ -640,6 +642,15 @@ def colour_full_rates(size: str) -> list[Run]:
     ]
 
 
+def colour_full(size: str) -> list[Run]:
+    """Experiment 16: L1 and that loss with VDSR in full size and ten times the steps; for a GPU."""
+    return [
+        run
+        for seed in _new(size, 6, SEEDS_FULL)
+        for run in _full_colour_runs(size, seed, "vdsr", 10, learning_rate=BEST_FULL_RATE)
+    ]
+
+
 def fan_out_trials(size: str) -> list[Run]:
     """Experiment 11: the trials of a constant, with initial weights as in the authors' script.
 
@@ -791,6 +802,7 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
         colour_best_rate,
         colour_model_rates,
         colour_full_rates,
+        colour_full,
         fan_out_trials,
         fan_out_lengths,
         fan_out_constants,
