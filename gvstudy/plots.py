@@ -395,10 +395,12 @@ def _fit_view(ax: Axes, points: pd.DataFrame, metric: str) -> None:
         limit(low - (3 if column == "variance_ratio" else 1) * room, high + room)
 
 
-def gain_by_level(points: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
-    """What GV changes in each training, from the one where L2 gets least to where it gets most.
+def gain_by_level(
+    points: pd.DataFrame, labels: Mapping[str, str], ours: str = "L2+GV", base: str = "L2"
+) -> Figure:
+    """What a loss changes in each training, from where its base gets least to where it gets most.
 
-    `points` has one row per training and metric, its index, and the columns `level` (of L2),
+    `points` has one row per training and metric, its index, and the columns `level` (of the base),
     `mean`, `seeds` (the interval) and `by_seed` of the change. `labels` names the metrics, a panel
     each; the first one gives the order, and the levels that are written beside the trainings.
     """
@@ -407,13 +409,13 @@ def gain_by_level(points: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     for ax, (metric, label) in zip(axes[0], labels.items(), strict=True):
         ax.axvline(0, color="0.6", linewidth=1, zorder=0)
         for place, training in enumerate(order.index):
-            row, hue = points.loc[(training, metric)], colour("l2+gv")
+            row, hue = points.loc[(training, metric)], colour(ours.lower())
             ticks = {"marker": "|", "s": 50, "linewidth": 0.8, "color": "0.5"}
             ax.scatter(row["by_seed"], [place] * len(row["by_seed"]), **ticks)
             ax.plot(row["seeds"], (place, place), color=hue, linewidth=2.5, alpha=0.6)
             ax.scatter(row["mean"], place, color=hue, s=28, zorder=3)
-        ax.set_xlabel(f"{label}, L2+GV minus L2")
-    names = [f"{training}: L2 at {level:.2f}" for training, level in order.items()]
+        ax.set_xlabel(f"{label}, {ours} minus {base}")
+    names = [f"{training}: {base} at {level:.2f}" for training, level in order.items()]
     axes[0, 0].set_yticks(range(len(order)), names)
     axes[0, 0].set_ylim(len(order) - 0.5, -0.5)
     sns.despine(figure)

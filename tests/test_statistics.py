@@ -163,14 +163,6 @@ def test_the_official_recipe_needs_eight_seeds():
         assert s.verdict(found, found.p, found.p_apart, "official") == expected
 
 
-def test_a_plan_may_name_the_seeds_that_a_verdict_needs():
-    found = s.effect(table(40, 7, mean=0.3, seed_noise=0.01, image_noise=0.05), 0.05)
-    family = {("a", "psnr_y"): found}
-    assert s.judge_planned(family) == {("a", "psnr_y"): "consistent with"}
-    assert s.judge_planned(family, fewest=7) == {("a", "psnr_y"): "confirmed"}
-    assert s.judge_planned(family, fewest=8) == {("a", "psnr_y"): "consistent with"}
-
-
 def test_equivalence_is_corrected_over_the_family_too():
     one = s.effect(table(40, 6, mean=0.02, seed_noise=0.06, image_noise=0.01), 0.05)
     assert 0.02 < one.p_apart < 0.05

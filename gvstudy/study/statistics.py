@@ -108,37 +108,31 @@ def changes(
 
 
 def judge(
-    family: Mapping[Key, Effect],
-    recipe: str = "tuned",
-    *,
-    equivalence: bool = True,
-    fewest: int | None = None,
+    family: Mapping[Key, Effect], recipe: str = "tuned", *, equivalence: bool = True
 ) -> dict[Key, str]:
     """The verdicts on a family of hypotheses: Holm's correction runs over all of it.
 
     The tests for a difference are corrected as one set, those for equivalence as another. No effect
     may be in two families. With `equivalence=False` nothing is called "no difference": for plans
-    that rule out that claim beforehand. `fewest` is for those that name the seeds a verdict needs.
+    that rule out that claim beforehand.
     """
     effects = family.values()
     different = holm([found.p for found in effects])
     equivalent = holm([found.p_apart if equivalence else 1.0 for found in effects])
     return {
-        key: verdict(found, p, p_apart, recipe, fewest)
+        key: verdict(found, p, p_apart, recipe)
         for (key, found), p, p_apart in zip(family.items(), different, equivalent, strict=True)
     }
 
 
-def judge_planned(
-    effects: Mapping[tuple[str, str], Effect], fewest: int | None = None
-) -> dict[tuple[str, str], str]:
+def judge_planned(effects: Mapping[tuple[str, str], Effect]) -> dict[tuple[str, str], str]:
     """The plan's verdicts on a family from `changes`, of trainings by the authors' recipe.
 
     PSNR and SSIM are judged, metrics without a margin in `MARGINS` are not; at 375 steps nothing is
-    called equivalent. `fewest` is the number of seeds that a verdict needs, if the plan names one.
+    called equivalent.
     """
     family = {key: found for key, found in effects.items() if key[1] in MARGINS}
-    return judge(family, "official", equivalence=False, fewest=fewest)
+    return judge(family, "official", equivalence=False)
 
 
 def table(
@@ -181,9 +175,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected.tolist()
 
 
-def verdict(
-    found: Effect, p: float, p_apart: float, recipe: str = "tuned", fewest: int | None = None
-) -> str:
+def verdict(found: Effect, p: float, p_apart: float, recipe: str = "tuned") -> str:
     """The verdict on the claim that ours is larger; both p values are corrected by `holm`.
 
     An effect may be both significant and equivalent; then it is "no difference".
@@ -192,14 +184,13 @@ def verdict(
     `LEVEL`: equivalence within the margin. With fewer seeds that all agree, and an interval over
     images that excludes zero, it is "consistent with" or "against". Fewer than `FEWEST_IMAGES`
     images are "described"; everything else is "undecided". Whether all planned seeds are there is
-    for the caller to see. Enough are `fewest`, or as many as the recipe asks for. Raises ValueError
-    for an unknown recipe.
+    for the caller to see. Enough are as many as the recipe asks for. Raises ValueError for an
+    unknown recipe.
     """
     check_choice("recipe", recipe, RECIPES)
     if found.image_count < FEWEST_IMAGES:
         return "described"
-    needed = fewest or FEWEST_SEEDS_BY_RECIPE.get(recipe, FEWEST_SEEDS)
-    enough = len(found.by_seed) >= needed
+    enough = len(found.by_seed) >= FEWEST_SEEDS_BY_RECIPE.get(recipe, FEWEST_SEEDS)
     if enough and p_apart < LEVEL:
         return "no difference"
     excludes_zero = found.images[0] > 0 or found.images[1] < 0
