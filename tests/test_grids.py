@@ -56,7 +56,7 @@ RIVALS = {"fronts", "rivals", "rival-rates", "edsr-fronts", "other-rivals", "lon
 RIVALS |= {"rivals-best-rate", "edge-trials", "edge-loss"}
 RIVALS |= {"colour-trials", "colour-loss", "colour-elsewhere", "colour-longer"}
 RIVALS |= {"colour-rates", "colour-best-rate"}
-RIVALS |= {"colour-model-rates", "colour-full-rates", "colour-full"}
+RIVALS |= {"colour-model-rates", "colour-models", "colour-full-rates", "colour-full"}
 CONTROLS = sorted(set(GRIDS) - set(TABLES) - set(PLANNED) - RIVALS)
 TRIALS = ("rates", "sweep")
 RESULTS = sorted(set(CONTROLS) - set(TRIALS))
@@ -381,6 +381,21 @@ def test_the_rate_of_the_gradient_loss_and_of_its_bases_is_the_best_of_their_tri
     assert {run.learning_rate for run in grids.colour_best_rate("reduced")} == {
         grids.BEST_COLOUR_RATE
     }
+
+
+def test_the_rate_with_other_models_is_the_best_of_their_trials():
+    trials = reference.load("colour_model_rates", ["colour-model-rates"])
+    mean = trials.groupby(["model", "loss", "learning_rate"])["psnr_rgb"].mean().unstack()
+    assert trials["psnr_y"].notna().all(), "no seed diverged"
+    assert tuple(mean.columns) == grids.MODEL_RATES
+    for model, best in grids.BEST_MODEL_RATE.items():
+        assert mean.loc[model].idxmax(axis=1).to_dict() == dict.fromkeys(
+            ("l1", "l1+maps-charbonnier-rgb"), best
+        )
+    runs = grids.colour_models("reduced")
+    assert {(run.model, run.learning_rate) for run in runs} == set(grids.BEST_MODEL_RATE.items())
+    assert {run.seed for run in runs} == set(range(66, 72))
+    assert len(runs) == 6 * 2 * 2
 
 
 def test_the_rate_in_full_size_is_the_best_of_its_trials():

@@ -64,6 +64,7 @@ KEYS = {  # SHA-256 of a grid's keys in all sizes, its first 16 digits
     "colour-rates": "cd671dc68a142a73",
     "colour-best-rate": "c38305e73198eef8",
     "colour-model-rates": "9d3bae3cf5a9bed5",
+    "colour-models": "e00e3b379e3ad7f0",
     "colour-full-rates": "cc1d89fb56bc4496",
     "colour-full": "87819480d722b60d",
     "fan-out-trials": "ed1984299561de0a",
@@ -113,6 +114,7 @@ PLANNED = {
     "colour_rates": 24,
     "colour_best_rate": 18,
     "colour_elsewhere": 48,
+    "colour_model_rates": 48,
     "colour_full_rates": 16,
 }
 
@@ -170,7 +172,7 @@ def keys(name):
 
 def test_no_grid_is_left_out():
     assert KEYS.keys() == GRIDS.keys()
-    assert sum(len(keys(name)) for name in GRIDS) == 6666
+    assert sum(len(keys(name)) for name in GRIDS) == 6722
 
 
 @pytest.mark.parametrize("name", KEYS)

@@ -46,6 +46,7 @@ EXPERIMENTS = {
     "colour_full_rates": (16,),
     "colour_full": (16,),
     "colour_model_rates": (17,),
+    "colour_models": (17,),
     "longer": (5,),
 }
 

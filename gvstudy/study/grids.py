@@ -116,6 +116,7 @@ BEST_COLOUR_RATE = 4e-3  # the best for all three, in `colour_rates`
 COLOUR_RATES = (1e-3, 2e-3, 4e-3, 8e-3)  # learning rates tried with it, and with L2 and L1
 MODEL_RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 16e-3)  # with it and L1, with EDSR and ESPCN
 FULL_RATES = (5e-4, 1e-3, 2e-3, 4e-3)  # likewise with it and L1 in full size
+BEST_MODEL_RATE = {"edsr": 4e-3, "espcn": 8e-3}  # the best for both, in `colour_model_rates`
 BEST_FULL_RATE = 2e-3  # the best for VDSR with both, in `colour_full_rates`
 BEST_RIVAL_RATE = 4e-3  # the best for both, in `rival_rates`; the largest tried
 SEEDS_SEEN = range(24)  # of the authors' recipe in older results
@@ -126,6 +127,7 @@ SEEDS_EDGE = range(30, 40)  # decide experiment 12
 SEEDS_COLOUR = range(40, 50)  # decide experiment 13
 SEEDS_ELSEWHERE = range(50, 56)  # decide experiment 14
 SEEDS_FULL = range(60, 66)  # decide experiment 16
+SEEDS_MODELS = range(66, 72)  # decide experiment 17
 TRIAL_SEED = 100  # weights and rates are chosen with this seed and above; no result uses them
 TRIAL_SET = "BSDS500-valid"  # weights and rates are chosen on these images
 TESTS = ("Set5", "Set14", "DIV2K_valid_centre256", "Urban100-first20")
@@ -629,6 +631,23 @@ def colour_model_rates(size: str) -> list[Run]:
     ]
 
 
+def colour_models(size: str) -> list[Run]:
+    """Experiment 17: L1 and that loss with EDSR and ESPCN, at the best rate of their trials."""
+    return [
+        run
+        for seed in _new(size, 6, SEEDS_MODELS)
+        for cell in CELLS_AT_X2
+        for run in _colour_runs(
+            size,
+            seed,
+            precision="float32",
+            pixel="l1",
+            learning_rate=BEST_MODEL_RATE[cell["model"]],
+            **cell,
+        )
+    ]
+
+
 def colour_full_rates(size: str) -> list[Run]:
     """Experiment 16: the trials of a learning rate for L1 and that loss in full size; for a GPU.
 
@@ -801,6 +820,7 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
         colour_rates,
         colour_best_rate,
         colour_model_rates,
+        colour_models,
         colour_full_rates,
         colour_full,
         fan_out_trials,
