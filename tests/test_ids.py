@@ -116,6 +116,7 @@ PLANNED = {
     "colour_elsewhere": 48,
     "colour_model_rates": 48,
     "colour_full_rates": 16,
+    "colour_full": 12,
 }
 
 
