@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from gvstudy.paths import replacing
 
@@ -415,6 +416,7 @@ def gain_by_level(
             ax.plot(row["seeds"], (place, place), color=hue, linewidth=2.5, alpha=0.6)
             ax.scatter(row["mean"], place, color=hue, s=28, zorder=3)
         ax.set_xlabel(f"{label}, {ours} minus {base}")
+        ax.xaxis.set_major_locator(MaxNLocator(5))
     names = [f"{training}: {base} at {level:.2f}" for training, level in order.items()]
     axes[0, 0].set_yticks(range(len(order)), names)
     axes[0, 0].set_ylim(len(order) - 0.5, -0.5)

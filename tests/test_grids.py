@@ -273,6 +273,8 @@ def test_the_best_constants_from_the_script_s_initial_weights_are_those_of_the_t
         "colour-loss",
         "colour-best-rate",
         "colour-elsewhere",
+        "colour-models",
+        "colour-full",
     ],
 )
 def test_the_seeds_of_a_planned_grid_are_complete_and_on_one_type_of_machine(name):

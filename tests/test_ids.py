@@ -115,6 +115,7 @@ PLANNED = {
     "colour_best_rate": 18,
     "colour_elsewhere": 48,
     "colour_model_rates": 48,
+    "colour_models": 24,
     "colour_full_rates": 16,
     "colour_full": 12,
 }
