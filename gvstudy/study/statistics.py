@@ -184,7 +184,7 @@ def verdict(found: Effect, p: float, p_apart: float, recipe: str = "tuned") -> s
     `LEVEL`: equivalence within the margin. With fewer seeds that all agree, and an interval over
     images that excludes zero, it is "consistent with" or "against". Fewer than `FEWEST_IMAGES`
     images are "described"; everything else is "undecided". Whether all planned seeds are there is
-    for the caller to see. Enough are as many as the recipe asks for. Raises ValueError for an
+    for the caller to see. The recipe decides how many seeds are enough. Raises ValueError for an
     unknown recipe.
     """
     check_choice("recipe", recipe, RECIPES)
