@@ -182,6 +182,7 @@ def test_the_gradient_loss():
     for base, said in (("l2", "{:.2f} dB over L2 in RGB"), ("l1", ", {:.2f} over L1; in full")):
         family = statistics.changes({base: (by["l1+maps-charbonnier-rgb"], by[base])}, metrics)
         assert said.format(family[base, "psnr_rgb"].mean) in FINDINGS
+        assert len(family[base, "psnr_rgb"].by_seed) == 6
         assert set(statistics.judge(family).values()) == {"confirmed"}
 
 

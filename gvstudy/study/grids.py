@@ -580,7 +580,7 @@ def colour_elsewhere(size: str) -> list[Run]:
         run
         for seed in _new(size, 6, SEEDS_ELSEWHERE)
         for cell in CELLS
-        for run in _colour_runs(size, seed, precision="float32", pixel="l1", **cell)
+        for run in _colour_runs(size, seed, precision="float32", **cell)
     ]
 
 
@@ -590,7 +590,7 @@ def colour_longer(size: str) -> list[Run]:
     return [
         run
         for seed in _new(size, 6, SEEDS_ELSEWHERE)
-        for run in _colour_runs(size, seed, precision="float32", pixel="l1", steps=steps)
+        for run in _colour_runs(size, seed, precision="float32", steps=steps)
     ]
 
 
@@ -626,7 +626,7 @@ def colour_model_rates(size: str) -> list[Run]:
         for rate in (MODEL_RATES[::3] if size in SMALL else MODEL_RATES)
         for cell in CELLS_AT_X2
         for run in _colour_runs(
-            size, TRIAL_SEED + trial, precision="float32", pixel="l1", learning_rate=rate, **cell
+            size, TRIAL_SEED + trial, precision="float32", learning_rate=rate, **cell
         )
     ]
 
@@ -641,7 +641,6 @@ def colour_models(size: str) -> list[Run]:
             size,
             seed,
             precision="float32",
-            pixel="l1",
             learning_rate=BEST_MODEL_RATE[cell["model"]],
             **cell,
         )
@@ -943,8 +942,13 @@ def _rival_runs(
     ]
 
 
-def _colour_runs(grid_size: str, seed: int, /, *, pixel: str, **options: Any) -> list[Run]:
-    """Make one seed of experiments 13 to 17: a pixel loss, and the trials' choice beside it."""
+def _colour_runs(
+    grid_size: str, seed: int, /, *, pixel: str = COLOUR_CHOSEN[0], **options: Any
+) -> list[Run]:
+    """Make one seed of experiments 13 to 17: a pixel loss, and the trials' choice beside it.
+
+    The pixel loss is by default the one that the trials chose.
+    """
     base, weight = COLOUR_CHOSEN
     added = [("maps-charbonnier-rgb", weight)] if pixel == base else []
     return _rival_runs(grid_size, seed, added, pixel=pixel, **options)
@@ -954,7 +958,7 @@ def _full_colour_runs(
     grid_size: str, seed: int, model: str, times: int, /, *, learning_rate: float
 ) -> list[Run]:
     """Make L1 and that loss in full size, at x2, with so many times the steps."""
-    fields: dict[str, Any] = {"model": model, "precision": "float32", "pixel": "l1"}
+    fields: dict[str, Any] = {"model": model, "precision": "float32"}
     if grid_size not in SMALL:
         fields |= {"size": "paper", "steps": times * RIVAL_STEPS}
     return _colour_runs(grid_size, seed, learning_rate=learning_rate, **fields)
