@@ -55,6 +55,7 @@ PLANNED = (  # the experiments of PLAN.md
 RIVALS = {"fronts", "rivals", "rival-rates", "edsr-fronts", "other-rivals", "longer-rivals"}
 RIVALS |= {"rivals-best-rate", "edge-trials", "edge-loss"}
 RIVALS |= {"colour-trials", "colour-loss", "colour-elsewhere", "colour-longer"}
+RIVALS |= {"to-the-end-rates"}
 RIVALS |= {"colour-rates", "colour-best-rate"}
 RIVALS |= {"colour-model-rates", "colour-models", "colour-full-rates", "colour-full"}
 CONTROLS = sorted(set(GRIDS) - set(TABLES) - set(PLANNED) - RIVALS)
@@ -297,6 +298,21 @@ def test_the_controls_of_lengths_do_what_their_names_say():
     yoked, mirror = runs["l2", "l2+gv"], runs["l2+gv", "l2"]
     assert yoked.partner.key == runs["l2+gv", ""].key
     assert mirror.partner.key == runs["l2", ""].key
+
+
+def test_long_trainings_get_three_rates_for_the_pixel_loss_and_both_weights_of_gv():
+    """The trials take a quarter of the steps; the rate of the run's own recipe is among them."""
+    trials = grids.to_the_end_rates("reduced")
+    cells = Counter((run.model, run.gv_weight if "gv" in run.loss else 0) for run in trials)
+    assert cells == dict.fromkeys(product(grids.BASES, grids.END_WEIGHTS), 3)
+    assert {(run.model, run.recipe, run.steps) for run in trials} == {
+        ("vdsr", "tuned", 5000),
+        ("edsr", "tuned", 5000),
+        ("espcn", "published-espcn", 7500),
+    }
+    own = {"vdsr": 2e-3, "edsr": 2e-3, "espcn": grids.PUBLISHED["espcn"]["learning_rate"]}
+    assert all(own[model] in rates for model, rates in grids.END_RATES.items())
+    assert {run.seed for run in trials} == {TRIAL_SEED}
 
 
 def test_every_rival_is_tried_at_as_many_weights_on_the_same_seeds():

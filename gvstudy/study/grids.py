@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from gvstudy.config import Run, distinct
+from gvstudy.config import FEWEST_STEPS, Run, distinct
 from gvstudy.gradients import PADDINGS
 from gvstudy.validation import check_choice
 
@@ -118,6 +118,18 @@ MODEL_RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 16e-3)  # with it and L1, with EDSR
 FULL_RATES = (5e-4, 1e-3, 2e-3, 4e-3)  # likewise with it and L1 in full size
 BEST_MODEL_RATE = {"edsr": 4e-3, "espcn": 8e-3}  # the best for both, in `colour_model_rates`
 BEST_FULL_RATE = 2e-3  # the best for VDSR with both, in `colour_full_rates`
+TO_THE_END: dict[str, dict[str, Any]] = {  # the long trainings of experiment 8
+    "vdsr": {"steps": 20000},
+    "edsr": {"steps": 20000},
+    "espcn": {"steps": 30000, "size": "paper", "channels": "luma", "recipe": "published-espcn"}
+    | {"crop_size": 34},
+}
+END_WEIGHTS = (0.0, AUTHORS_GV / 10, AUTHORS_GV)  # of GV there; 0: the pixel loss alone
+END_RATES = {  # learning rates tried with each of them, the recipe's own included
+    "vdsr": (1e-3, 2e-3, 4e-3),
+    "edsr": (1e-3, 2e-3, 4e-3),
+    "espcn": (2.5e-3, 5e-3, 1e-2),
+}
 BEST_RIVAL_RATE = 4e-3  # the best for both, in `rival_rates`; the largest tried
 SEEDS_SEEN = range(24)  # of the authors' recipe in older results
 SEEDS_NEW = range(24, 40)  # first used after the plan was committed; these decide
@@ -476,6 +488,19 @@ def valid_padding(size: str) -> list[Run]:
     ]
 
 
+def to_the_end_rates(size: str) -> list[Run]:
+    """Experiment 8: the trials of a learning rate for the pixel loss and both weights of GV.
+
+    They take a quarter of the steps. Measure them on `TRIAL_SET`.
+    """
+    return [
+        _end_run(size, TRIAL_SEED, model, weight, rate, quarter=True)
+        for model in BASES
+        for rate in (END_RATES[model][::2] if size in SMALL else END_RATES[model])
+        for weight in END_WEIGHTS
+    ]
+
+
 def fronts(size: str) -> list[Run]:
     """Experiment 10: the trials that find what each rival's variance costs, beside L2.
 
@@ -803,6 +828,7 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
         lengths_checks,
         large_crops,
         valid_padding,
+        to_the_end_rates,
         fronts,
         rivals,
         rival_rates,
@@ -912,6 +938,20 @@ def _planned_run(grid_size: str, /, **fields: Any) -> Run:
 def _script_run(grid_size: str, /, **fields: Any) -> Run:
     """Make such a run that starts from the initial weights of the authors' script."""
     return _planned_run(grid_size, fan="fan_out", **fields)
+
+
+def _end_run(
+    grid_size: str, seed: int, model: str, weight: float, rate: float, *, quarter: bool = False
+) -> Run:
+    """Make a run of experiment 8, or its trial with a quarter of the steps."""
+    fields = {"model": model, "train_set": "BSDS500", "precision": "float32"} | TO_THE_END[model]
+    if grid_size in SMALL:
+        fields |= GRID_SIZES[grid_size] | {"train_set": "builtin-train"}
+    if quarter:
+        fields["steps"] = max(FEWEST_STEPS, fields["steps"] // 4)
+    base, with_gv = _with_and_without_gv(model)
+    loss = {"loss": with_gv, "gv_weight": weight} if weight else {"loss": base}
+    return Run(seed=seed, learning_rate=rate, **loss, **fields)
 
 
 def _rival_runs(
