@@ -305,14 +305,34 @@ def test_long_trainings_get_three_rates_for_the_pixel_loss_and_both_weights_of_g
     trials = grids.to_the_end_rates("reduced")
     cells = Counter((run.model, run.gv_weight if "gv" in run.loss else 0) for run in trials)
     assert cells == dict.fromkeys(product(grids.BASES, grids.END_WEIGHTS), 3)
-    assert {(run.model, run.recipe, run.steps) for run in trials} == {
-        ("vdsr", "tuned", 5000),
-        ("edsr", "tuned", 5000),
-        ("espcn", "published-espcn", 7500),
-    }
     own = {"vdsr": 2e-3, "edsr": 2e-3, "espcn": grids.PUBLISHED["espcn"]["learning_rate"]}
     assert all(own[model] in rates for model, rates in grids.END_RATES.items())
     assert {run.seed for run in trials} == {TRIAL_SEED}
+    runs = grids.to_the_end("reduced")
+    assert len(runs) == 6 * 3 * 3
+    assert {(run.model, run.recipe, run.steps) for run in runs} == {
+        ("vdsr", "tuned", 20000),
+        ("edsr", "tuned", 20000),
+        ("espcn", "published-espcn", 30000),
+    }
+    assert {(run.model, 4 * run.steps) for run in trials} == {
+        (run.model, run.steps) for run in runs
+    }
+
+
+def test_the_rates_of_long_trainings_are_the_best_of_their_trials():
+    trials = reference.load("to_the_end_rates", ["to-the-end-rates"])
+    weight = trials["gv_weight"].fillna(0)
+    mean = trials.groupby(["model", weight, "learning_rate"])["psnr_y"].mean()
+    assert trials["image"].nunique() == 40
+    for model, rates in grids.END_RATES.items():
+        tried = mean.loc[model].unstack()
+        assert tuple(tried.columns) == rates
+        for chosen_for in grids.END_WEIGHTS:
+            assert tried.loc[chosen_for].idxmax() == grids.BEST_END_RATE[model, chosen_for]
+    for run in grids.to_the_end("reduced"):
+        weight = run.gv_weight if "gv" in run.loss else 0
+        assert run.learning_rate == grids.BEST_END_RATE[run.model, weight]
 
 
 def test_every_rival_is_tried_at_as_many_weights_on_the_same_seeds():

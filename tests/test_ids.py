@@ -104,6 +104,7 @@ PLANNED = {
     "full_size_cpu": 4,
     "longer": 40,
     "exact": 32,
+    "to_the_end_rates": 27,
     "fronts": 224,
     "rivals": 42,
     "edsr_fronts": 64,

@@ -30,6 +30,8 @@ EXPERIMENTS = {
     "full_size": (6,),
     "full_size_cpu": (6,),
     "exact": (9,),
+    "to_the_end_rates": (8,),
+    "to_the_end": (8,),
     "fronts": (10,),
     "rivals": (10,),
     "edsr_fronts": (10,),
