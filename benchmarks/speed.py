@@ -9,7 +9,6 @@ middle half of the turns' own ratios. Keep the machine otherwise idle.
 import json
 import multiprocessing
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -33,6 +32,7 @@ from gvstudy.config import best_device
 from gvstudy.data.crops import Crops
 from gvstudy.images import to_float, write
 from gvstudy.losses import REGULARISERS
+from gvstudy.study.provenance import hardware
 from gvstudy.training import initial_model
 
 DEVICE = best_device()
@@ -383,14 +383,6 @@ def bench_study() -> None:
             row(copy.stem, f"{seconds:.0f}")
 
 
-def hardware() -> str:
-    """What this runs on."""
-    if DEVICE.type == "cuda":
-        return torch.cuda.get_device_name()
-    name = str(torch.cpu.get_capabilities().get("cpu_name", platform.processor()))
-    return f"{name}, {torch.get_num_threads()} threads"
-
-
 def main() -> None:
     """Run the parts that are named, or all."""
     parts = {
@@ -400,7 +392,8 @@ def main() -> None:
     unknown = set(sys.argv[1:]) - parts.keys()
     if unknown:
         sys.exit(f"unknown part {min(unknown)!r}; known: {', '.join(parts)}")
-    print(f"# Speed on {hardware()}, torch {torch.__version__.partition('+')[0]}")
+    version = torch.__version__.partition("+")[0]
+    print(f"# Speed on {hardware()}, {torch.get_num_threads()} threads, torch {version}")
     for name in sys.argv[1:] or parts:
         parts[name]()
 
