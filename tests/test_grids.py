@@ -274,6 +274,7 @@ def test_the_best_constants_from_the_script_s_initial_weights_are_those_of_the_t
         "colour-loss",
         "colour-best-rate",
         "colour-elsewhere",
+        "colour-longer",
         "colour-models",
         "colour-full",
     ],

@@ -117,6 +117,7 @@ PLANNED = {
     "colour_rates": 24,
     "colour_best_rate": 18,
     "colour_elsewhere": 48,
+    "colour_longer": 12,
     "colour_model_rates": 48,
     "colour_models": 24,
     "colour_full_rates": 16,
