@@ -64,6 +64,7 @@ def test_the_plan_judges_psnr_and_ssim_at_375_steps_without_equivalence():
     assert verdicts == s.judge(judged, "official", equivalence=False)
     assert "no difference" in s.judge(judged, "official").values()
     assert "no difference" not in verdicts.values()
+    assert s.judge_planned(family, "tuned", equivalence=True) == s.judge(judged)
 
 
 @pytest.mark.parametrize("missing", [np.nan, np.inf])

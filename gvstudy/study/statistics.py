@@ -126,15 +126,18 @@ def judge(
 
 
 def judge_planned(
-    effects: Mapping[tuple[str, str], Effect], *, equivalence: bool = False
+    effects: Mapping[tuple[str, str], Effect],
+    recipe: str = "official",
+    *,
+    equivalence: bool = False,
 ) -> dict[tuple[str, str], str]:
-    """The plan's verdicts on a family from `changes`, of trainings by the authors' recipe.
+    """The plan's verdicts on a family from `changes`, by default of the authors' recipe.
 
     PSNR and SSIM are judged, metrics without a margin in `MARGINS` are not; at 375 steps nothing is
     called equivalent. For longer trainings ask for `equivalence`.
     """
     family = {key: found for key, found in effects.items() if key[1] in MARGINS}
-    return judge(family, "official", equivalence=equivalence)
+    return judge(family, recipe, equivalence=equivalence)
 
 
 def table(
