@@ -10,7 +10,7 @@ import torch
 from gvstudy.data.sets import check_set
 from gvstudy.gradients import PADDINGS
 from gvstudy.images import KERNELS
-from gvstudy.losses import PATCH_OPTIONS, find_losses
+from gvstudy.losses import PATCH_OPTIONS, Loss, find_losses
 from gvstudy.models import MODELS, check_model
 from gvstudy.validation import check_choice, check_integer, check_number
 
@@ -158,7 +158,8 @@ class Run:
         check_integer("seed", self.seed, 0, LARGEST_SEED)
         check_integer("steps", self.steps, FEWEST_STEPS, MOST_STEPS)
         check_integer("batch_size", self.batch_size, 1, LARGEST_BATCH)
-        check_integer("crop_size", self.crop_size, 1, LARGEST_CROP)
+        smallest = max(part.smallest for part in self._parts)
+        check_integer("crop_size", self.crop_size, smallest, LARGEST_CROP)
         check_integer("start_steps", self.start_steps, 0, MOST_STEPS)
         check_integer("patch_size", self.patch_size, 0)
         check_number("learning_rate", self.learning_rate, positive=True)
@@ -230,7 +231,7 @@ class Run:
         for name in {"gv_weight", "tv_weight", *PATCH_OPTIONS} - self._options:
             del fields[name]
         sources = [MODELS[self.model].source]
-        sources += [loss.source for name in self._losses for loss in find_losses(name).values()]
+        sources += [loss.source for loss in self._parts]
         digests = [source.digest() for source in sources if source]
         return fields | ({"source": " ".join(digests)} if digests else {})
 
@@ -243,6 +244,11 @@ class Run:
     def _losses(self) -> list[str]:
         """The run's loss, and the one that it takes lengths from."""
         return [self.loss, self.lengths_from] if self.lengths_from else [self.loss]
+
+    @property
+    def _parts(self) -> list[Loss]:
+        """What these losses are made of: pixel losses and regularisers."""
+        return [part for name in self._losses for part in find_losses(name).values()]
 
     @property
     def _options(self) -> set[str]:

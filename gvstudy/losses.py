@@ -30,9 +30,14 @@ PATCH_OPTIONS = ("patch_size", "padding")
 class ComposedLoss(nn.Module):
     """A pixel loss, alone or with a weighted regulariser; made by `build_loss`."""
 
-    def __init__(self, losses: dict[str, Callable[[Tensor, Tensor], Tensor]], weight: float = 1.0):
+    def __init__(
+        self,
+        losses: dict[str, Callable[[Tensor, Tensor], Tensor]],
+        weight: float = 1.0,
+        smallest: int = 1,
+    ):
         super().__init__()
-        self.losses, self.weight = losses, weight
+        self.losses, self.weight, self.smallest = losses, weight, smallest
         # Registered, so that `to(device)` moves their buffers.
         self.parts = nn.ModuleList(part for part in losses.values() if isinstance(part, nn.Module))
 
@@ -40,9 +45,14 @@ class ComposedLoss(nn.Module):
         """The summands by name, the pixel loss first, weights applied; the loss is their sum.
 
         Half precision is computed in float32. Raises ValueError for SR and HR that aren't image
-        batches of one shape.
+        batches of one shape, and for images too small for the loss.
         """
         check_images(sr, hr)
+        if min(sr.shape[-2:]) < self.smallest:
+            raise ValueError(
+                f"{'+'.join(self.losses)} does not fit images of {sr.shape[-2]}x{sr.shape[-1]}; "
+                f"allowed: sides from {self.smallest} on"
+            )
         sr, hr = at_least_float32(sr), at_least_float32(hr)
         # The order of evaluation is the order in which autograd adds up, so it is part of a run.
         values = {name: loss(sr, hr) for name, loss in self.losses.items()}
@@ -75,13 +85,15 @@ class Loss:
 
     `code` is a function of SR and HR, or a class whose instances are; either may take `patch_size`
     and `padding`. `weight` names the field of a run that weighs it as a regulariser, `options` the
-    fields that belong to the description of a run with this loss.
+    fields that belong to the description of a run with this loss. `smallest` is the side of the
+    smallest images that it can compare, pixels.
     """
 
     code: Callable[..., Tensor] | type[nn.Module]
     options: tuple[str, ...] = PATCH_OPTIONS
     weight: str = "gv_weight"
     source: Source | None = None  # of a loss from outside the package
+    smallest: int = 1
 
     def bind(self, patch_size: int, padding: str) -> Callable[[Tensor, Tensor], Tensor]:
         """The loss as a function of SR and HR alone."""
@@ -94,7 +106,7 @@ class Loss:
 PIXEL_LOSSES = {
     "l2": Loss(F.mse_loss, options=()),
     "l1": Loss(F.l1_loss, options=()),
-    "ssim": Loss(ssim_distance, options=()),
+    "ssim": Loss(ssim_distance, options=(), smallest=6),  # a window of 11 reaches 5 pixels out
 }
 REGULARISERS = {
     "tv": Loss(total_variation_penalty, options=(), weight="tv_weight"),
@@ -106,12 +118,12 @@ REGULARISERS = {
     "gv-l1": Loss(partial(gradient_variance_loss, criterion="l1")),
     "gv-charbonnier": Loss(partial(gradient_variance_loss, criterion="charbonnier")),
     "gv-log": Loss(rivals.log_variance),
-    "gv-multiscale": Loss(rivals.multiscale_variance, options=("padding",)),
+    "gv-multiscale": Loss(rivals.multiscale_variance, options=("padding",), smallest=16),
     "gv-laplacian": Loss(rivals.variance_with_laplacian),
     "maps-charbonnier": Loss(rivals.map_charbonnier, options=("padding",)),
     "maps-charbonnier-rgb": Loss(rivals.channel_map_charbonnier, options=("padding",)),
     "frequency": Loss(rivals.focal_frequency, options=()),
-    "gmsd": Loss(rivals.gradient_magnitude_deviation, options=()),
+    "gmsd": Loss(rivals.gradient_magnitude_deviation, options=(), smallest=3),
 }
 
 
@@ -186,4 +198,5 @@ def build_loss(
     entries = find_losses(name)
     weights = {"gv_weight": gv_weight, "tv_weight": tv_weight}
     losses = {part: entry.bind(patch_size, padding) for part, entry in entries.items()}
-    return ComposedLoss(losses, weights[list(entries.values())[-1].weight])
+    smallest = max(entry.smallest for entry in entries.values())
+    return ComposedLoss(losses, weights[list(entries.values())[-1].weight], smallest)

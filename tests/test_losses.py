@@ -319,6 +319,16 @@ def test_on_a_gpu_the_module_looks_at_the_first_batch_alone(monkeypatch):
     assert seen == ["cpu", "meta", "cpu"]
 
 
+@pytest.mark.parametrize(
+    ("name", "smallest"), [("ssim", 6), ("l2+gmsd", 3), ("l2+gv-multiscale", 16)]
+)
+def test_images_too_small_for_a_loss_are_refused_and_the_smallest_are_not(name, smallest):
+    loss, images = build_loss(name), torch.rand(2, 3, smallest, smallest)
+    assert loss(images, images.flip(0)).isfinite()
+    with pytest.raises(ValueError, match=f"does not fit .*; allowed: sides from {smallest} on"):
+        loss(images[..., 1:], images[..., 1:])
+
+
 def test_the_buffers_of_a_regulariser_move_with_the_loss():
     class Weighted(nn.Module):
         def __init__(self):

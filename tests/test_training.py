@@ -355,6 +355,8 @@ def test_description_leaves_out_what_the_loss_does_not_use():
         ),
         ({"crop_size": 8, "padding": "valid", "loss": "l2+gv"}, "patch_size 8 .*allowed: 2 to 6"),
         ({"patch_size": 1, "loss": "l2+gv"}, "patch_size 1 does not fit"),
+        ({"crop_size": 4, "loss": "ssim"}, "crop_size 4 is not allowed; whole numbers from 6 to"),
+        ({"crop_size": 14, "loss": "l2+gv-multiscale"}, "whole numbers from 16 to"),
         ({"seed": 0.5}, r"seed 0\.5 is not allowed; whole numbers from 0 to"),
         ({"steps": "10"}, "steps '10' is not allowed; whole numbers from 3 to"),
         ({"learning_rate": math.inf}, "learning_rate inf is not allowed"),
