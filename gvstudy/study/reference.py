@@ -96,16 +96,14 @@ def load(
     check_choice("results", name, known_results())
     check_names("grids", grids)
     check_names("sets", sets)
-    reference = package_data("reference")
     if name.startswith(FRESH):
         if not grids:
             raise ValueError(f"results {name!r} need the names of grids, which say what to train")
         return _compute(name.removeprefix(FRESH), grids, sets, perceptual)
-    file = PERCEPTUAL if perceptual else ROWS
-    if not (reference / name / file).is_file():
-        raise ValueError(f"the results {name!r} have no perceptual metrics")
-    runs = _read_runs(reference / name / RUNS)
-    rows = _read_rows(reference / name / file)
+    if perceptual:
+        runs, rows = _read(name, PERCEPTUAL, "perceptual metrics")
+    else:
+        runs, rows = _read(name, ROWS, "rows")
     if sets:
         for one in sets:
             check_choice(f"set of the results {name!r}", one, sorted(rows["set"].unique()))
@@ -136,11 +134,8 @@ def load_sharpened(name: str) -> pd.DataFrame:
     A row has the run's description as well, and the `amount`. Raises ValueError for results
     without them.
     """
-    folder = package_data("reference") / name
-    if not (folder / SHARPENED_ROWS).is_file():
-        raise ValueError(f"the results {name!r} have no sharpened images")
-    runs = _read_runs(folder / RUNS)
-    return _read_rows(folder / SHARPENED_ROWS).merge(runs, on="run", validate="many_to_one")
+    runs, rows = _read(name, SHARPENED_ROWS, "sharpened images")
+    return rows.merge(runs, on="run", validate="many_to_one")
 
 
 def known_results() -> list[str]:
@@ -188,6 +183,14 @@ def describe_results(results: pd.DataFrame) -> str:
 def _with_weights(store: Store, runs: Iterable[Run]) -> dict[str, Run]:
     """Return the runs, by id, that are saved with their weights."""
     return {store.id(run): run for run in runs if keeps_weights(run)}
+
+
+def _read(name: str, file: str, what: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The runs of reference results, and rows from that file. Raises ValueError without it."""
+    folder = package_data("reference") / name
+    if not (folder / file).is_file():
+        raise ValueError(f"the results {name!r} have no {what}")
+    return _read_runs(folder / RUNS), _read_rows(folder / file)
 
 
 def _read_runs(file: Traversable) -> pd.DataFrame:
