@@ -102,7 +102,7 @@ PLANNED = {
     "longer_trials": 8,
     "full_size": 32,
     "full_size_cpu": 4,
-    "longer": 40,
+    "longer": 52,
     "exact": 32,
     "to_the_end_rates": 27,
     "fronts": 224,
