@@ -150,6 +150,7 @@ def check_measurable(hr: Tensor, scale: int, name: str = "HR") -> None:
     """
     check_picture(hr, name)
     least = max(SMALLEST_SIDE, WINDOW + 2 * scale)  # SSIM is measured inside the border
+    least += -least % scale  # so that a picture cropped to a multiple is large enough as well
     if min(hr.shape[-2:]) < least:
         raise ValueError(
             f"{name} of {hr.shape[-2]}x{hr.shape[-1]} pixels is too small to measure; "

@@ -5,6 +5,8 @@ scalar. HR is a constant and gets no gradient. They raise ValueError for what
 `gradient_variance_loss` raises it for, an HR outside [0, 1] included.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from kornia.filters import gaussian_blur2d
@@ -59,11 +61,16 @@ def variance_with_laplacian(
     return gv + F.mse_loss(variance_map(ours, patch_size), variance_map(real, patch_size))
 
 
-def map_distance(sr: Tensor, hr: Tensor, padding: str = "zeros") -> Tensor:
-    """The squared distance of the gradient maps themselves, x and y added."""
+def map_distance(
+    sr: Tensor,
+    hr: Tensor,
+    padding: str = "zeros",
+    criterion: Callable[[Tensor, Tensor], Tensor] = F.mse_loss,
+) -> Tensor:
+    """The distance of the gradient maps themselves, squared by default, x and y added."""
     _check(sr, hr)
     pairs = zip(gradient_maps(sr, padding), gradient_maps(hr.detach(), padding), strict=True)
-    return sum((F.mse_loss(ours, real) for ours, real in pairs), start=sr.new_zeros(()))
+    return torch.stack([criterion(ours, real) for ours, real in pairs]).sum()
 
 
 def map_charbonnier(sr: Tensor, hr: Tensor, padding: str = "zeros") -> Tensor:
@@ -73,9 +80,7 @@ def map_charbonnier(sr: Tensor, hr: Tensor, padding: str = "zeros") -> Tensor:
     with L1). Sobel's kernel isn't normalised, and Charbonnier's distance is L1 but for 1e-12. The
     maps are those of grey images, as GV's, so colour doesn't count.
     """
-    _check(sr, hr)
-    pairs = zip(gradient_maps(sr, padding), gradient_maps(hr.detach(), padding), strict=True)
-    return torch.stack([charbonnier_loss(ours, real) for ours, real in pairs]).sum()
+    return map_distance(sr, hr, padding, charbonnier_loss)
 
 
 def channel_map_charbonnier(sr: Tensor, hr: Tensor, padding: str = "zeros") -> Tensor:
@@ -144,8 +149,11 @@ def unsharp_mask(images: Tensor, amount: float) -> Tensor:
     """Images plus `amount` times what a Gaussian blur (sigma 1 pixel, 7 x 7) takes away.
 
     It costs no training, and strengthens whatever is there. So a loss for structure should beat it.
+    Raises ValueError for what is no batch of images, and for sides below 4 pixels.
     """
     check_images(images)
+    if min(images.shape[-2:]) < 4:  # the blur reaches three pixels out, and reflects what is there
+        raise ValueError(f"can't sharpen {images.shape[-2]}x{images.shape[-1]} pixels; need 4x4")
     return images + amount * (images - gaussian_blur2d(images, (7, 7), (1.0, 1.0)))
 
 

@@ -84,7 +84,9 @@ def test_added_results_keep_grids_and_sets(saved, measured, tmp_path):
 def test_only_the_runs_of_the_grids_that_are_named():
     assert set(reference.load("tiny", ["pair"])["loss"]) == {"l2", "l2+gv"}
     assert set(reference.load("tiny", ["tiny"])["loss"]) == {"l2"}
-    with pytest.raises(ValueError, match="no runs of other in the results 'tiny'; known: pair, ti"):
+    with pytest.raises(
+        ValueError, match="unknown grid of the results 'tiny' 'other'; known: pair, "
+    ):
         reference.load("tiny", ["other"])
     with pytest.raises(ValueError, match="unknown grid 'other'; known: headline"):
         reference.load("fresh:smoke", ["other"])

@@ -149,6 +149,9 @@ def test_an_unsharp_mask_steepens_edges_and_leaves_flat_places():
     assert float(sharp[0, 0, 8, 8]) == pytest.approx(1.0 - float(blurred), abs=0.01)
     with pytest.raises(ValueError, match="expected"):
         rivals.unsharp_mask(edge[0], 1.0)
+    with pytest.raises(ValueError, match="can't sharpen 3x8 pixels; need 4x4"):
+        rivals.unsharp_mask(torch.rand(1, 1, 3, 8), 1.0)
+    assert rivals.unsharp_mask(torch.rand(1, 1, 4, 4), 1.0).isfinite().all()
 
 
 def test_a_sharpened_model_gives_the_model_s_images_sharpened():

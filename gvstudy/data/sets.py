@@ -135,13 +135,14 @@ def describe_sets() -> pd.DataFrame:
     rows = []
     for name, entry in registry().items():
         where = _where(name)
+        absent = "not here; can be fetched" if "archive" in entry else "not here"
         rows.append(
             {
                 "name": name,
                 "role": entry["role"],
                 "pictures": entry.get("count", len(entry.get("pictures", ()))),
-                "found": not where.startswith("not here"),
-                "where": where,
+                "found": where is not None,
+                "where": where or absent,
                 "what": entry["what"],
                 "terms": entry["terms"],
             }
@@ -216,8 +217,8 @@ def _cached_set(
     return ImageSet(name, pictures, digest(pictures))
 
 
-def _where(name: str) -> str:
-    """Where a registered set is, or how to get it, in words."""
+def _where(name: str) -> str | None:
+    """Where a registered set is, in words; None for one that isn't here."""
     entry = registry()[name]
     if "package" in entry:
         return "built in"
@@ -225,7 +226,7 @@ def _where(name: str) -> str:
         return ", ".join(str(set_folder(folder)) for folder in entry["folders"])
     if "centre_of" in entry and is_there(entry["centre_of"]):
         return f"cut from {entry['centre_of']}"
-    return "not here; can be fetched" if "archive" in entry else "not here"
+    return None
 
 
 def _find_folder(folder: Path) -> Path:

@@ -3,7 +3,7 @@
 The rule is that of experiment 10 in `data/reference/PLAN.md`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,6 @@ from gvstudy.rivals import Sharpened
 from gvstudy.study.grids import AUTHORS_GV
 from gvstudy.study.statistics import differences
 from gvstudy.study.store import Store
-from gvstudy.validation import check_choice
 
 METRICS = ("psnr_y", "variance_ratio", "variance_distance")
 LARGEST_COST = 0.05  # dB of PSNR that a chosen weight may cost
@@ -41,10 +40,6 @@ NAMES = {  # of the rivals, for readers
     "gmsd": "GMSD",
     "tv": "TV",
     SHARPENED: "L2 sharpened",
-}
-SPACINGS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
-    "log": (np.log, np.geomspace),
-    "linear": (np.asarray, np.linspace),
 }
 
 
@@ -104,23 +99,22 @@ def points(changed: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(means, names=["rival"]).reset_index()
 
 
-def curve(changed: pd.DataFrame, spacing: str = "log") -> pd.DataFrame:
+def curve(changed: pd.DataFrame, *, logarithmic: bool = True) -> pd.DataFrame:
     """The parabola that fits each metric's changes best, at weights from the least to the largest.
 
     Args:
         changed: from `trial_changes`; at least three weights.
-        spacing: "log", a parabola in log weight; "linear", in the weight itself.
+        logarithmic: the parabola is one in log weight; if not, in the weight itself.
 
     Returns a row for each of `POINTS` weights, equally spaced, with `weight` and the fitted
-    changes. Raises ValueError for fewer than three weights, for weights that a logarithm can't
-    take, and for an unknown spacing.
+    changes. Raises ValueError for fewer than three weights, and for weights that a logarithm can't
+    take.
     """
-    check_choice("spacing", spacing, SPACINGS)
-    scaled, grid = SPACINGS[spacing]
+    scaled, grid = (np.log, np.geomspace) if logarithmic else (np.asarray, np.linspace)
     weights = changed["weight"].to_numpy(dtype=float)
     if len(set(weights)) < 3:
         raise ValueError(f"a parabola through {len(set(weights))} weights; expected 3 or more")
-    if spacing == "log" and weights.min() <= 0:
+    if logarithmic and weights.min() <= 0:
         raise ValueError(f"a weight of {weights.min():g}; expected positive ones")
     at_weights = grid(weights.min(), weights.max(), POINTS)
     fitted = {
@@ -154,10 +148,7 @@ def at(fitted: pd.DataFrame, weight: float) -> pd.Series:
 
 def curves(changed: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """The `curve` of each rival's changes; that of `SHARPENED` has amounts in place of weights."""
-    return {
-        name: curve(some, "linear" if name == SHARPENED else "log")
-        for name, some in changed.items()
-    }
+    return {name: curve(some, logarithmic=name != SHARPENED) for name, some in changed.items()}
 
 
 def choices(fitted: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

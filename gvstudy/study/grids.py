@@ -156,8 +156,8 @@ TRIAL_SET = "BSDS500-valid"  # weights and rates are chosen on these images
 TESTS = ("Set5", "Set14", "DIV2K_valid_centre256", "Urban100-first20")
 
 GRID_SIZES: dict[str, dict[str, Any]] = {
-    "smoke": {"steps": 4, "batch_size": 2},
-    "quick": {"steps": 500, "batch_size": 4, "crop_size": 36},  # all controls in minutes
+    "smoke": {"steps": 4, "batch_size": 2, "train_set": "builtin-train"},
+    "quick": {"steps": 500, "batch_size": 4, "crop_size": 36, "train_set": "builtin-train"},
     "reduced": {"steps": 2000, "train_set": "BSDS500"},
     "full": {"steps": 30000, "train_set": "BSDS500-T91", "size": "paper"},  # for a GPU
 }
@@ -180,9 +180,7 @@ OFFICIAL: dict[str, Any] = {  # VDSR at x2 as the authors' script trains it; see
     "learning_rate": 0.1,
 }
 OFFICIAL_SIZES: dict[str, dict[str, Any]] = {  # the same, scaled down to the grid's size
-    "smoke": OFFICIAL
-    | {"size": "reduced", "crop_size": 48, "train_set": "builtin-train"}
-    | GRID_SIZES["smoke"],
+    "smoke": OFFICIAL | {"size": "reduced", "crop_size": 48} | GRID_SIZES["smoke"],
     "quick": OFFICIAL
     | {"size": "reduced", "batch_size": 4, "crop_size": 36, "train_set": "builtin-train"},
     "reduced": OFFICIAL | {"size": "reduced", "batch_size": 16, "crop_size": 48},
@@ -243,7 +241,7 @@ def official(size: str) -> list[Run]:
 
     It is the same in every size but "smoke", which takes four steps of small crops.
     """
-    small = {"steps": 4, "batch_size": 2, "crop_size": 24, "train_set": "builtin-train"}
+    small = GRID_SIZES["smoke"] | {"crop_size": 24}
     return [
         Run(loss=loss, seed=seed, **(OFFICIAL | (small if size == "smoke" else {})))
         for seed in range(8)
@@ -968,7 +966,7 @@ def _end_run(
     """Make a run of experiment 8, or its trial with a quarter of the steps."""
     fields = {"model": model, "train_set": "BSDS500", "precision": "float32"} | TO_THE_END[model]
     if grid_size in SMALL:
-        fields |= GRID_SIZES[grid_size] | {"train_set": "builtin-train"}
+        fields |= GRID_SIZES[grid_size]
     if quarter:
         fields["steps"] = max(FEWEST_STEPS, fields["steps"] // 4)
     base, with_gv = _with_and_without_gv(model)
@@ -992,7 +990,7 @@ def _rival_runs(
     """
     fields: dict[str, Any] = {"train_set": "BSDS500", "steps": RIVAL_STEPS, "recipe": "tuned"}
     if grid_size in SMALL:
-        fields |= GRID_SIZES[grid_size] | {"train_set": "builtin-train"}
+        fields |= GRID_SIZES[grid_size]
     fields |= {"seed": seed, "precision": precision} | cell
     pixel = pixel or BASES[fields.get("model", "vdsr")]
     return [
@@ -1004,15 +1002,10 @@ def _rival_runs(
     ]
 
 
-def _colour_runs(
-    grid_size: str, seed: int, /, *, pixel: str = COLOUR_CHOSEN[0], **options: Any
-) -> list[Run]:
-    """Make one seed of experiments 13 to 17: a pixel loss, and the trials' choice beside it.
-
-    The pixel loss is by default the one that the trials chose.
-    """
-    base, weight = COLOUR_CHOSEN
-    added = [("maps-charbonnier-rgb", weight)] if pixel == base else []
+def _colour_runs(grid_size: str, seed: int, /, **options: Any) -> list[Run]:
+    """Make one seed of experiments 13 to 17: L1, and the trials' choice beside it."""
+    pixel, weight = COLOUR_CHOSEN
+    added = [("maps-charbonnier-rgb", weight)]
     return _rival_runs(grid_size, seed, added, pixel=pixel, **options)
 
 
@@ -1031,8 +1024,10 @@ def _colour_and_bases(grid_size: str, seeds: Iterable[int], /, **options: Any) -
     return [
         run
         for seed in seeds
-        for pixel in ("l2", "l1")
-        for run in _colour_runs(grid_size, seed, pixel=pixel, **options)
+        for run in (
+            *_rival_runs(grid_size, seed, [], pixel="l2", **options),
+            *_colour_runs(grid_size, seed, **options),
+        )
     ]
 
 

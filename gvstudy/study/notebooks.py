@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from html import escape
 from pathlib import Path
@@ -34,16 +34,8 @@ FIGURES = "figures_folder"  # the parameter that holds the folder for a notebook
 _FORMULA = re.compile(r"\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+)\$", re.DOTALL)
 
 
-_READERS: dict[str, Callable[[str], Any]] = {  # turn text into a value, by a parameter's type
-    "int": int,
-    "float": float,
-    "str": str,
-}
-_ALLOWED: dict[str, tuple[type, ...]] = {  # exact types, as True would pass for an int otherwise
-    "int": (int,),
-    "float": (int, float),
-    "str": (str,),
-}
+# The types that a parameter's value may have; the first one reads it from text.
+_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "str": (str,)}
 _LIKE_FIELDS = {"crops_scale": "scale", "test_set": "valid_set"}  # and the field with its rules
 
 
@@ -108,7 +100,7 @@ def read_changes(changes: Iterable[str], notebooks: list[Path]) -> dict[str, Any
             raise ValueError(f"{change}: expected NAME=VALUE")
         check_choice("parameter", name, sorted(known))
         try:
-            found[name] = _READERS[known[name]](text)
+            found[name] = _TYPES[known[name]][0](text)
         except ValueError:
             found[name] = text
     return found
@@ -125,7 +117,7 @@ def check_parameters(
     known = _all_parameters(notebooks)
     for name, value in given.items():
         check_choice("parameter", name, sorted(known))
-        if type(value) not in _ALLOWED[known[name]]:
+        if type(value) not in _TYPES[known[name]]:  # exactly: True is no int
             raise ValueError(f"parameter {name} is {value!r}; it must be of type {known[name]}")
     for notebook in notebooks if chosen is None else chosen:
         _check_values(_own(given, _parameters(notebook)))

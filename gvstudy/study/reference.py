@@ -110,12 +110,8 @@ def load(
         rows = rows[rows["set"].isin(sets)]
     if grids:
         of_run = runs["grids"].str.split()
-        known = sorted(set(of_run.explode()))
-        if unknown := sorted(set(grids) - set(known)):
-            raise ValueError(
-                f"no runs of {', '.join(unknown)} in the results {name!r}; known: "
-                f"{', '.join(known)}"
-            )
+        for one in grids:
+            check_choice(f"grid of the results {name!r}", one, sorted(set(of_run.explode())))
         runs = runs[~of_run.map(set(grids).isdisjoint)]
     return rows.merge(runs, on="run", validate="many_to_one")
 
