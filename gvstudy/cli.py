@@ -114,8 +114,7 @@ def _load_model(
 def _check_description(weights: Path, asked: dict[str, Any]) -> None:
     """Raise ValueError for weights that were trained for another model.
 
-    What they were trained for is in the file, or in the `run.json` beside a store's file. Weights
-    without either are taken as they are.
+    What they were trained for is in the file's metadata. Weights without are taken as they are.
     """
     trained = description_of(weights)
     for name, value in asked.items():

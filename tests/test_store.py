@@ -136,19 +136,6 @@ def test_what_is_told_of_a_run_s_steps():
     assert told.clipped_share > 0
 
 
-def test_a_run_from_before_lengths_were_recorded_is_trained_anew(store, trainings):
-    finished()
-    (folder,) = store.glob("[!.]*")
-    (folder / "lengths.csv").unlink()
-    st._write_checksums(folder)
-    finished()
-    assert len(trainings) == 1, "it is whole without them"
-    with pytest.warns(UserWarning, match=r"has no lengths; set aside"):
-        found = Store().lengths(TINY, progress=False)
-    assert len(found) == TINY.steps
-    assert len(trainings) == 2
-
-
 @pytest.mark.usefixtures("store")
 def test_what_is_read_back_is_what_was_trained():
     model, history = tr.train(TINY, progress=False)
@@ -342,11 +329,7 @@ def test_what_is_no_run_s_description_tells_nothing(text, tmp_path):
     save_file({"bias": torch.zeros(1)}, weights, {"run": text})
     assert st.description_of(weights) == {}
     save_file({"bias": torch.zeros(1)}, weights)
-    for record in (text, f'{{"run": {text}}}', "{}"):
-        (tmp_path / st.RECORD).write_text(record)
-        assert st.description_of(weights) == {}
-    (tmp_path / st.RECORD).write_text('{"run": {"scale": 2}}')
-    assert st.description_of(weights) == {"scale": 2}
+    assert st.description_of(weights) == {}
 
 
 def run_id_of_tiny():

@@ -113,16 +113,10 @@ class Store:
     def lengths(self, run: Run, *, progress: bool = True) -> pd.DataFrame:
         """The lengths of every step of a run, as `gvstudy.train` records them.
 
-        A run that isn't in the store is trained, and so is one from a version that recorded none.
+        A run that isn't in the store is trained.
         """
         self.train_or_load(run, progress=progress)
-        entry = self._entry(run)
-        if not (entry / STEP_LENGTHS).is_file():
-            with self._lock(entry):
-                if entry.exists() and not (entry / STEP_LENGTHS).is_file():
-                    _set_aside(entry, "has no lengths")
-            self.train_or_load(run, progress=progress)
-        return pd.read_csv(entry / STEP_LENGTHS)
+        return pd.read_csv(self._entry(run) / STEP_LENGTHS)
 
     def results(
         self,
@@ -333,17 +327,13 @@ def write_weights(path: Path, weights: dict[str, Tensor], description: Mapping[s
 def description_of(weights: Path) -> dict[str, Any]:
     """The description of the run that a file of weights is from; empty if it isn't recorded.
 
-    It is in the file's metadata, or in the `run.json` beside a store's file. What other programs
-    keep there doesn't count.
+    It is in the file's metadata. What other programs keep there doesn't count.
     """
     with safe_open(weights, "pt") as file:
         metadata = file.metadata() or {}
     described = None
-    with suppress(ValueError, TypeError, KeyError):  # no JSON, no table, no such key
-        if RUN in metadata:
-            described = json.loads(metadata[RUN])
-        elif weights.name == WEIGHTS and (weights.parent / RECORD).is_file():
-            described = _record(weights.parent)[RUN]
+    with suppress(ValueError, KeyError):  # no JSON, no such key
+        described = json.loads(metadata[RUN])
     return described if isinstance(described, dict) else {}
 
 
