@@ -141,6 +141,10 @@ BEST_END_RATE = {  # those of highest luma PSNR in `to_the_end_rates`, by model 
     ("espcn", 0.001): 2.5e-3,
     ("espcn", 0.01): 5e-3,
 }
+LONG_RATES = {  # tried in experiment 18, in trainings of full length
+    "edsr": (2.5e-4, 5e-4, 1e-3),
+    "espcn": (6.25e-4, 1.25e-3, 2.5e-3, 5e-3),
+}
 BEST_RIVAL_RATE = 4e-3  # the best for both, in `rival_rates`; the largest tried
 SEEDS_SEEN = range(24)  # of the authors' recipe in older results
 SEEDS_NEW = range(24, 40)  # first used after the plan was committed; these decide
@@ -713,6 +717,20 @@ def colour_full(size: str) -> list[Run]:
     ]
 
 
+def long_rates(size: str) -> list[Run]:
+    """Experiment 18: the trials of experiment 8's rates again, longer and smaller, two models.
+
+    They take all steps. Measure them on `TRIAL_SET`.
+    """
+    return [
+        _end_run(size, TRIAL_SEED + trial, model, weight, rate)
+        for trial in _seeds(size, 2)
+        for model, rates in LONG_RATES.items()
+        for rate in (rates[::2] if size in SMALL else rates)
+        for weight in END_WEIGHTS
+    ]
+
+
 def fan_out_trials(size: str) -> list[Run]:
     """Experiment 11: the trials of a constant, with initial weights as in the authors' script.
 
@@ -868,6 +886,7 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
         colour_models,
         colour_full_rates,
         colour_full,
+        long_rates,
         fan_out_trials,
         fan_out_lengths,
         fan_out_constants,
