@@ -268,6 +268,7 @@ def test_the_best_constants_from_the_script_s_initial_weights_are_those_of_the_t
         "full-size",
         "longer",
         "exact",
+        "to-the-end",
         "rivals",
         "other-rivals",
         "edge-loss",
@@ -284,13 +285,13 @@ def test_the_seeds_of_a_planned_grid_are_complete_and_on_one_type_of_machine(nam
     rows = reference.load(name.replace("-", "_"), [name])
     expected = runs_of([name], "reduced")
     variants = Counter((run.seed, run.steps) for run in expected)
-    parts = rows.drop_duplicates("run").groupby(["seed", "steps"])
+    runs = rows.drop_duplicates("run")
+    parts = runs.groupby(["seed", "steps"])
     assert parts.size().to_dict() == {part: variants[part] for part in parts.groups}
-    assert (parts["device"].nunique() == 1).all()
+    assert (runs.groupby(["seed", "model", "steps"])["device"].nunique() == 1).all()
     assert set(rows["precision"]) == {"float32"}
-    assert (
-        rows.groupby("run")["set"].nunique() == {"rivals": 4, "other-rivals": 3}.get(name, 2)
-    ).all()
+    sets = {"rivals": 4, "other-rivals": 3, "to-the-end": 3}.get(name, 2)
+    assert (rows.groupby("run")["set"].nunique() == sets).all()
 
 
 def test_the_controls_of_lengths_do_what_their_names_say():

@@ -106,6 +106,7 @@ PLANNED = {
     "longer": 52,
     "exact": 32,
     "to_the_end_rates": 27,
+    "to_the_end": 54,
     "fronts": 224,
     "rivals": 42,
     "edsr_fronts": 64,
