@@ -288,7 +288,9 @@ def test_the_seeds_of_a_planned_grid_are_complete_and_on_one_type_of_machine(nam
     runs = rows.drop_duplicates("run")
     parts = runs.groupby(["seed", "steps"])
     assert parts.size().to_dict() == {part: variants[part] for part in parts.groups}
-    assert (runs.groupby(["seed", "model", "steps"])["device"].nunique() == 1).all()
+    # Of experiment 8 a CPU computed EDSR's seed 29, all three variants (plan, amendments).
+    compared = ["seed", "steps", *(["model"] if name == "to-the-end" else [])]
+    assert (runs.groupby(compared)["device"].nunique() == 1).all()
     assert set(rows["precision"]) == {"float32"}
     sets = {"rivals": 4, "other-rivals": 3, "to-the-end": 3}.get(name, 2)
     assert (rows.groupby("run")["set"].nunique() == sets).all()

@@ -100,18 +100,17 @@ def load(
         if not grids:
             raise ValueError(f"results {name!r} need the names of grids, which say what to train")
         return _compute(name.removeprefix(FRESH), grids, sets, perceptual)
-    if perceptual:
-        runs, rows = _read(name, PERCEPTUAL, "perceptual metrics")
-    else:
-        runs, rows = _read(name, ROWS, "rows")
+    file, what = (PERCEPTUAL, "perceptual metrics") if perceptual else (ROWS, "rows")
+    runs, rows = _read(name, file, what)
     if sets:
         for one in sets:
             check_choice(f"set of the results {name!r}", one, sorted(rows["set"].unique()))
         rows = rows[rows["set"].isin(sets)]
     if grids:
         of_run = runs["grids"].str.split()
+        known = sorted(set(of_run.explode()))
         for one in grids:
-            check_choice(f"grid of the results {name!r}", one, sorted(set(of_run.explode())))
+            check_choice(f"grid of the results {name!r}", one, known)
         runs = runs[~of_run.map(set(grids).isdisjoint)]
     return rows.merge(runs, on="run", validate="many_to_one")
 
