@@ -10,6 +10,7 @@ import torch
 
 from gvstudy import build_loss, build_model, load_images
 from gvstudy.config import RECIPES
+from gvstudy.data.sets import registry
 from gvstudy.evaluation import METRICS
 from gvstudy.images import centre, make_lr, to_float
 from gvstudy.study import grids, reference, statistics
@@ -28,6 +29,7 @@ from gvstudy.study.grids import (
     runs_of,
     table1,
     table2,
+    trial_and_test_set,
 )
 
 TABLES = ("headline", "table1", "table2", "official", "weights", "chosen")
@@ -553,3 +555,12 @@ def test_the_authors_tv_weighs_the_same_against_the_mean():
     squares = sum(theirs.diff(dim=dim).square().sum().item() for dim in (-2, -1))
     term = build_loss("l2+tv2", tv_weight=run.tv_weight).terms(ours, ours)["tv2"]
     assert term.item() == pytest.approx(1e-8 * squares, rel=1e-4)
+
+
+def test_small_sizes_are_tried_on_small_pictures():
+    assert trial_and_test_set("reduced") == (TRIAL_SET, "DIV2K_valid_centre256")
+    for name in {*trial_and_test_set("smoke"), *trial_and_test_set("quick")}:
+        assert name in registry()
+        assert name.startswith("builtin-")
+    with pytest.raises(ValueError, match="unknown size 'huge'; known: smoke, quick"):
+        trial_and_test_set("huge")

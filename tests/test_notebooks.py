@@ -701,4 +701,9 @@ def test_notebooks_make_their_results_anew(tmp_path, monkeypatch):
         given = given | {"rerun": "smoke"}
         papermill.execute_notebook(path, tmp_path / "out.ipynb", given, progress_bar=False)
     rows = pd.read_csv(tmp_path / "kept" / "rows.csv.gz")
-    assert set(rows["set"]) == {"builtin-valid", "builtin-test"}
+    assert set(rows["set"]) == {"builtin-valid_centre192"}
+    assert (rows.groupby("run")["image"].nunique() == 2).all()
+    runs = pd.read_csv(tmp_path / "kept" / "runs.csv")
+    assert set(rows["run"]) == set(runs["run"])
+    seeds = runs.groupby("loss")["seed"].agg(sorted)
+    assert seeds.to_dict() == {f"l2+{name}": [0, 1, 100] for name in ("deviation", "maps", "norm")}

@@ -174,6 +174,8 @@ def _source(name: str) -> tuple[dict[str, Path], int | None]:
     if name.startswith(FOLDER):
         return pictures_in(_find_folder(Path(name.removeprefix(FOLDER)))), None
     entry = registry()[name]
+    if "package" in entry:
+        return complete_set(name), entry.get("centre")
     if "centre_of" in entry and not is_there(name) and is_there(entry["centre_of"]):
         return complete_set(entry["centre_of"]), entry["centre"]
     return complete_set(name), None

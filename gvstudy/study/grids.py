@@ -207,6 +207,19 @@ def test_sets(size: str) -> tuple[str, ...]:
     return ("builtin-test",) if size in SMALL else TESTS
 
 
+def trial_and_test_set(size: str) -> tuple[str, str]:
+    """Return the set that notebooks 7, 8 and A5 choose on in that size, and the one they test on.
+
+    Raises ValueError for an unknown size.
+    """
+    check_choice("size", size, GRID_SIZES)
+    small = {
+        "smoke": ("builtin-valid_centre192", "builtin-valid_centre192"),
+        "quick": ("builtin-valid", "builtin-test"),
+    }
+    return small.get(size, (TRIAL_SET, "DIV2K_valid_centre256"))
+
+
 # The paper's tables, and the trials that choose their weights.
 
 
