@@ -210,6 +210,13 @@ def test_the_weights_that_are_tested_are_those_that_the_trials_chose(trials):
         assert weight == float(f"{found.loc[name, 'weight']:.3g}"), name
 
 
+def test_so_are_the_weights_at_which_the_ratio_rises_as_far_as_with_gv(trials):
+    reached = fronts.choices(fronts.curves(trials))["matched"].dropna().drop("gv")
+    matched = grids.RIVALS_MATCHED | {fronts.SHARPENED: fronts.MATCHED_AMOUNT}
+    assert matched.pop("gv") == grids.AUTHORS_GV
+    assert {name: float(f"{weight:.3g}") for name, weight in reached.items()} == matched
+
+
 def test_so_are_those_with_edsr():
     trials = fronts.rival_changes(reference.load("edsr_fronts", ["edsr-fronts"]))
     assert set(trials) == set(grids.RIVALS_FIRST)

@@ -50,6 +50,7 @@ EXPERIMENTS = {
     "colour_model_rates": (17,),
     "colour_models": (17,),
     "long_rates": (18,),
+    "equal_variance": (19,),
     "longer": (5,),
 }
 
@@ -75,11 +76,11 @@ def plan_at(revision):
 
 def test_the_plan_has_all_experiments_amendments_and_a_status_of_each():
     plan = package_data("reference/PLAN.md").read_text(encoding="utf-8")
-    assert sections(plan).keys() == set(range(19))
+    assert sections(plan).keys() == set(range(20))
     status = plan.partition("## Status")[2]
     spans = re.findall(r"^\| (\d+)(?: to (\d+))? \|", status, re.MULTILINE)
     named = [range(int(first), int(last or first) + 1) for first, last in spans]
-    assert sorted(number for some in named for number in some) == list(range(1, 19))
+    assert sorted(number for some in named for number in some) == list(range(1, 20))
     assert "## Amendments" in plan
 
 

@@ -101,6 +101,13 @@ RIVALS_CHOSEN = {  # the rivals that are tested, at weights by the plan's rule; 
     "gv-multiscale": 0.00441,
     "gv-log": 0.000195,
 }
+RIVALS_MATCHED = {  # their variance ratio rises as far as GV's at its weight; from `fronts`
+    "gv": AUTHORS_GV,
+    "gv-charbonnier": 0.00263,
+    "deviation": 0.0124,
+    "gv-laplacian": 0.00897,
+    "gv-multiscale": 0.00997,
+}
 RIVALS_FIRST = tuple(RIVALS_CHOSEN)[:3]  # those that are tested elsewhere, too
 RIVALS_CHOSEN_EDSR = {  # likewise with EDSR, from `edsr_fronts`; the largest tried
     "gv-charbonnier": 0.018,
@@ -155,6 +162,7 @@ SEEDS_COLOUR = range(40, 50)  # decide experiment 13
 SEEDS_ELSEWHERE = range(50, 56)  # decide experiment 14
 SEEDS_FULL = range(60, 66)  # decide experiment 16
 SEEDS_MODELS = range(66, 72)  # decide experiment 17
+SEEDS_EQUAL = range(78, 86)  # decide experiment 19
 TRIAL_SEED = 100  # weights and rates are chosen with this seed and above; no result uses them
 TRIAL_SET = "BSDS500-valid"  # weights and rates are chosen on these images
 TESTS = ("Set5", "Set14", "DIV2K_valid_centre256", "Urban100-first20")
@@ -744,6 +752,15 @@ def long_rates(size: str) -> list[Run]:
     ]
 
 
+def equal_variance(size: str) -> list[Run]:
+    """Experiment 19: the rivals that reach GV's variance ratio, at the weights where they do."""
+    return [
+        run
+        for seed in _new(size, 8, SEEDS_EQUAL)
+        for run in _rival_runs(size, seed, RIVALS_MATCHED.items(), precision="bfloat16")
+    ]
+
+
 def fan_out_trials(size: str) -> list[Run]:
     """Experiment 11: the trials of a constant, with initial weights as in the authors' script.
 
@@ -900,6 +917,7 @@ GRIDS: dict[str, Callable[[str], list[Run]]] = {
         colour_full_rates,
         colour_full,
         long_rates,
+        equal_variance,
         fan_out_trials,
         fan_out_lengths,
         fan_out_constants,
@@ -1016,7 +1034,7 @@ def _rival_runs(
     pixel: str = "",
     **cell: Any,
 ) -> list[Run]:
-    """Make one seed of experiments 10 and 12 to 17: a pixel loss, alone and with these rivals.
+    """Make one seed of experiments 10, 12 to 17 and 19: a pixel loss, alone and with these rivals.
 
     `cell` says what differs from VDSR at x2. The pixel loss is by default the model's own.
     """
