@@ -530,7 +530,7 @@ def to_the_end_rates(size: str) -> list[Run]:
     return [
         _end_run(size, TRIAL_SEED, model, weight, rate, quarter=True)
         for model in BASES
-        for rate in (END_RATES[model][::2] if size in SMALL else END_RATES[model])
+        for rate in _tried(size, END_RATES[model])
         for weight in END_WEIGHTS
     ]
 
@@ -671,7 +671,7 @@ def colour_rates(size: str) -> list[Run]:
     return [
         run
         for trial in _seeds(size, 2)
-        for rate in (COLOUR_RATES[::2] if size in SMALL else COLOUR_RATES)
+        for rate in _tried(size, COLOUR_RATES)
         for run in _colour_and_bases(
             size, [TRIAL_SEED + trial], precision="bfloat16", learning_rate=rate
         )
@@ -724,7 +724,7 @@ def colour_full_rates(size: str) -> list[Run]:
     return [
         run
         for model in ("vdsr", "edsr")
-        for rate in (FULL_RATES[::2] if size in SMALL else FULL_RATES)
+        for rate in _tried(size, FULL_RATES)
         for run in _full_colour_runs(size, TRIAL_SEED, model, 2, learning_rate=rate)
     ]
 
@@ -747,7 +747,7 @@ def long_rates(size: str) -> list[Run]:
         _end_run(size, TRIAL_SEED + trial, model, weight, rate)
         for trial in _seeds(size, 2)
         for model, rates in LONG_RATES.items()
-        for rate in (rates[::2] if size in SMALL else rates)
+        for rate in _tried(size, rates)
         for weight in END_WEIGHTS
     ]
 
@@ -1090,8 +1090,11 @@ def _first_rivals(grid_size: str, seed: int, /, **cell: Any) -> list[Run]:
 
 def _around_centres(size: str, rivals: Iterable[str]) -> list[tuple[str, float]]:
     """Return each of these rivals with the weights of its trials."""
-    factors = RIVAL_FACTORS[::2] if size in SMALL else RIVAL_FACTORS
-    return [(rival, round(RIVALS[rival] * factor, 9)) for rival in rivals for factor in factors]
+    return [
+        (rival, round(RIVALS[rival] * factor, 9))
+        for rival in rivals
+        for factor in _tried(size, RIVAL_FACTORS)
+    ]
 
 
 def _rival_trials(grid_size: str, tried: Sequence[tuple[str, float]], /, **cell: Any) -> list[Run]:
@@ -1111,7 +1114,7 @@ def _constant_trials(grid_size: str, losses: Sequence[str], /, **cell: Any) -> l
     return [
         _planned_run(grid_size, loss=loss, seed=TRIAL_SEED + trial, pixel_weight=constant, **cell)
         for trial in _seeds(grid_size, 2)
-        for constant in (CONSTANTS[::2] if grid_size in SMALL else CONSTANTS)
+        for constant in _tried(grid_size, CONSTANTS)
         for loss in losses
     ]
 
@@ -1147,6 +1150,11 @@ def _at_best(size: str, recipe: str, seeds: int) -> list[Run]:
         for (of, loss), rate in BEST.items()
         if of == recipe
     ]
+
+
+def _tried(size: str, values: Sequence[float]) -> Sequence[float]:
+    """Return the values that trials try: all of them, or every second in a small size."""
+    return values[::2] if size in SMALL else values
 
 
 def _seeds(size: str, count: int, *, small: int = 1) -> range:
