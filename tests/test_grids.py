@@ -57,7 +57,7 @@ PLANNED = (  # the experiments of PLAN.md
 RIVALS = {"fronts", "rivals", "rival-rates", "edsr-fronts", "other-rivals", "longer-rivals"}
 RIVALS |= {"rivals-best-rate", "edge-trials", "edge-loss"}
 RIVALS |= {"colour-trials", "colour-loss", "colour-elsewhere", "colour-longer"}
-RIVALS |= {"to-the-end-rates", "to-the-end", "long-rates", "equal-variance"}
+RIVALS |= {"to-the-end-rates", "to-the-end", "long-rates", "long-best-rate", "equal-variance"}
 RIVALS |= {"colour-rates", "colour-best-rate"}
 RIVALS |= {"colour-model-rates", "colour-models", "colour-full-rates", "colour-full"}
 CONTROLS = sorted(set(GRIDS) - set(TABLES) - set(PLANNED) - RIVALS)
@@ -339,6 +339,19 @@ def test_the_rates_of_long_trainings_are_the_best_of_their_trials():
     for run in grids.to_the_end("reduced"):
         weight = run.gv_weight if "gv" in run.loss else 0
         assert run.learning_rate == grids.BEST_END_RATE[run.model, weight]
+
+
+def test_so_are_those_of_full_length():
+    trials = reference.load("long_rates", ["long-rates"])
+    assert (trials["steps"] == trials["model"].map(lambda m: grids.TO_THE_END[m]["steps"])).all()
+    weight = trials["gv_weight"].fillna(0)
+    mean = trials.groupby(["model", weight, "learning_rate"])["psnr_y"].agg(["mean", "size"])
+    assert set(mean["size"]) == {2 * 40}, "two seeds, forty pictures"
+    for model in trials["model"].unique():
+        tried = mean["mean"].loc[model].unstack()
+        assert tuple(tried.columns) == grids.LONG_RATES[model]
+        for chosen_for in grids.END_WEIGHTS:
+            assert tried.loc[chosen_for].idxmax() == grids.BEST_LONG_RATE[model, chosen_for]
 
 
 def test_every_rival_is_tried_at_as_many_weights_on_the_same_seeds():

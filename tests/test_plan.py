@@ -50,6 +50,7 @@ EXPERIMENTS = {
     "colour_model_rates": (17,),
     "colour_models": (17,),
     "long_rates": (18,),
+    "long_best_rate": (18,),
     "equal_variance": (19,),
     "longer": (5,),
 }
