@@ -9,8 +9,8 @@
 
 PYTHON ?= python3
 PROFILE ?= quick
-# Notebooks at a time. With two, on two cores, notebook 04 has one thread and ends last, later.
-WORKERS ?= 1
+# Notebooks at a time, which share the cores.
+WORKERS ?= 2
 TORCH ?= $(if $(shell nvidia-smi -L 2>/dev/null),cuda,cpu)
 BIN := .venv/bin
 INSTALLED := .venv/installed

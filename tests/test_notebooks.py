@@ -203,11 +203,11 @@ FORMULAS_LINKS_AND_CODE = re.compile(r"\$\$.*?\$\$|\]\([^)]*\)|```.*?```|`[^`]*`
 DECIMAL = re.compile(r"(?<![\w.])\d+\.\d+(?![\w.]*\.\d)")
 # Decimals in prose that no output of the notebook holds, and where they stand.
 ELSEWHERE: dict[str, dict[str, str]] = {
-    "03_training_with_gv": {"0.11": "notebook 4", "0.85": "an option of OneCycleLR"},
+    "03_training_with_gv": {"0.14": "notebook 4", "0.85": "an option of OneCycleLR"},
     "05_variance_histograms": {
         **dict.fromkeys(("0.0005", "0.00001"), "the figure's axis"),
         "0.000015": "1 / 255^2",
-        **dict.fromkeys(("0.06", "0.16"), "other machines"),
+        **dict.fromkeys(("0.05", "0.06"), "trained again"),
     },
     "09_claims": {"0.85": "notebook 4"},
     "A1_protocols": {"0.2": "protocols.csv", "37.53": "Kim et al. (2016)"},
