@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from gvstudy import load_images
-from gvstudy.study import fronts, grids, reference
+from gvstudy.study import fronts, planned_adam, reference, sizes
 from gvstudy.study.store import Store
 
 WEIGHTS = (1e-3, 1e-2, 1e-1)
@@ -148,7 +148,7 @@ def test_six_better_than_tv_are_tested_and_gv_in_any_case(place, expected):
 
 
 def test_every_rival_has_a_name_for_readers():
-    assert fronts.NAMES.keys() == {*grids.RIVALS, fronts.SHARPENED}
+    assert fronts.NAMES.keys() == {*planned_adam.RIVALS, fronts.SHARPENED}
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def small_set(tmp_path):
 
 
 def test_sharpened_rows_are_those_of_the_run_with_its_images_sharpened(store, small_set):
-    run = next(run for run in grids.fronts("smoke") if run.loss == "l2")
+    run = next(run for run in planned_adam.fronts("smoke") if run.loss == "l2")
     found = fronts.sharpened(Store(store), [run], (0.0, 0.5), small_set, perceptual=True)
     plain = Store(store).results([run], [small_set])
     unchanged, steeper = (found[found["amount"] == amount] for amount in (0.0, 0.5))
@@ -173,7 +173,7 @@ def test_sharpened_rows_are_those_of_the_run_with_its_images_sharpened(store, sm
 
 
 def test_saved_sharpened_rows_are_loaded_with_their_runs(store, small_set, tmp_path, monkeypatch):
-    runs = {run: "fronts" for run in grids.fronts("smoke") if run.loss == "l2"}
+    runs = {run: "fronts" for run in planned_adam.fronts("smoke") if run.loss == "l2"}
     folder = tmp_path / "reference" / "some"
     folder.mkdir(parents=True)
     monkeypatch.setattr(reference, "package_data", lambda path: tmp_path / path)
@@ -192,7 +192,7 @@ def test_saved_sharpened_rows_are_loaded_with_their_runs(store, small_set, tmp_p
 def trials():
     """The reference trials: what each rival's weights change, and what the rule chooses."""
     tried, sharp = reference.load("fronts", ["fronts"]), reference.load_sharpened("fronts")
-    assert set(tried["set"]) == set(sharp["set"]) == {grids.TRIAL_SET}
+    assert set(tried["set"]) == set(sharp["set"]) == {sizes.TRIAL_SET}
     return fronts.rival_changes(tried, sharp)
 
 
@@ -204,24 +204,24 @@ def test_the_trials_are_complete_and_no_seed_diverged(trials):
 
 def test_the_weights_that_are_tested_are_those_that_the_trials_chose(trials):
     found = fronts.choices(fronts.curves(trials))
-    assert list(grids.RIVALS_CHOSEN) == fronts.to_test(found)
-    chosen = grids.RIVALS_CHOSEN | {fronts.SHARPENED: fronts.CHOSEN_AMOUNT}
+    assert list(planned_adam.RIVALS_CHOSEN) == fronts.to_test(found)
+    chosen = planned_adam.RIVALS_CHOSEN | {fronts.SHARPENED: fronts.CHOSEN_AMOUNT}
     for name, weight in chosen.items():
         assert weight == float(f"{found.loc[name, 'weight']:.3g}"), name
 
 
 def test_so_are_the_weights_at_which_the_ratio_rises_as_far_as_with_gv(trials):
     reached = fronts.choices(fronts.curves(trials))["matched"].dropna().drop("gv")
-    matched = grids.RIVALS_MATCHED | {fronts.SHARPENED: fronts.MATCHED_AMOUNT}
-    assert matched.pop("gv") == grids.AUTHORS_GV
+    matched = planned_adam.RIVALS_MATCHED | {fronts.SHARPENED: fronts.MATCHED_AMOUNT}
+    assert matched.pop("gv") == sizes.AUTHORS_GV
     assert {name: float(f"{weight:.3g}") for name, weight in reached.items()} == matched
 
 
 def test_so_are_those_with_edsr():
     trials = fronts.rival_changes(reference.load("edsr_fronts", ["edsr-fronts"]))
-    assert set(trials) == set(grids.RIVALS_FIRST)
+    assert set(trials) == set(planned_adam.RIVALS_FIRST)
     for name, fitted in fronts.curves(trials).items():
-        assert grids.RIVALS_CHOSEN_EDSR[name] == pytest.approx(fronts.chosen(fitted)), name
+        assert planned_adam.RIVALS_CHOSEN_EDSR[name] == pytest.approx(fronts.chosen(fitted)), name
 
 
 def test_changes_are_of_the_metrics_that_are_named():
@@ -238,5 +238,5 @@ def test_changes_are_of_the_metrics_that_are_named():
 def test_so_is_the_rate():
     rows = reference.load("rival_rates", ["rival-rates"])
     psnr = rows.groupby(["loss", "learning_rate"])["psnr_y"].mean().unstack()
-    assert set(psnr.columns) == set(grids.RIVAL_RATES)
-    assert set(psnr.idxmax(axis=1)) == {grids.BEST_RIVAL_RATE}
+    assert set(psnr.columns) == set(planned_adam.RIVAL_RATES)
+    assert set(psnr.idxmax(axis=1)) == {planned_adam.BEST_RIVAL_RATE}

@@ -13,24 +13,19 @@ from gvstudy.config import RECIPES
 from gvstudy.data.sets import registry
 from gvstudy.evaluation import METRICS
 from gvstudy.images import centre, make_lr, to_float
-from gvstudy.study import grids, reference, statistics
-from gvstudy.study.grids import (
+from gvstudy.study import planned_adam, planned_official, reference, sizes, statistics, tables
+from gvstudy.study.grids import GRIDS, runs_of
+from gvstudy.study.sizes import (
     AUTHORS_GV,
     AUTHORS_TV2,
-    BEST,
-    CHOSEN,
     GRID_SIZES,
-    GRIDS,
-    RATES,
     TESTS,
     TRIAL_SEED,
     TRIAL_SET,
     factors,
-    runs_of,
-    table1,
-    table2,
     trial_and_test_set,
 )
+from gvstudy.study.tables import BEST, CHOSEN, RATES, table1, table2
 
 TABLES = ("headline", "table1", "table2", "official", "weights", "chosen")
 PLANNED = (  # the experiments of PLAN.md
@@ -222,7 +217,7 @@ def psnr_by_constant(trials, *cell):
     return trials.groupby(keys)["psnr_y"].mean().unstack()
 
 
-def best_constants(tried, constants=grids.CONSTANTS):
+def best_constants(tried, constants=planned_official.CONSTANTS):
     """By cell the constant of highest mean, among those at which no seed diverged."""
     mean = tried.dropna().mean(axis=1).unstack()
     assert tuple(mean.columns) == constants
@@ -238,19 +233,22 @@ def test_the_best_constants_are_those_of_the_trials():
     assert tried.columns.to_list() == [100, 101]
     best = best_constants(tried)
     del best["vdsr", 2, "l1"]
-    assert best == grids.BEST_CONSTANT
+    assert best == planned_official.BEST_CONSTANT
 
 
 def test_the_best_constants_from_the_script_s_initial_weights_are_those_of_the_trials():
     longer = reference.load("longer_trials", ["longer-trials"])
     tried = psnr_by_constant(longer, "loss")
-    assert best_constants(tried, grids.LONGER_CONSTANTS) == grids.BEST_CONSTANT_LONGER
+    assert (
+        best_constants(tried, planned_official.LONGER_CONSTANTS)
+        == planned_official.BEST_CONSTANT_LONGER
+    )
     names = ("fan_out_trials", "table2_constant_trials")
     trials = pd.concat([reference.load(name, [name.replace("_", "-")]) for name in names])
     assert set(trials["fan"]) == {"fan_out"}
     tried = psnr_by_constant(trials, "loss")
     assert tried.columns.to_list() == [100, 101]
-    assert best_constants(tried) == grids.BEST_CONSTANT_FAN_OUT
+    assert best_constants(tried) == planned_official.BEST_CONSTANT_FAN_OUT
 
 
 @pytest.mark.parametrize(
@@ -299,7 +297,7 @@ def test_the_seeds_of_a_planned_grid_are_complete_and_on_one_type_of_machine(nam
 
 
 def test_the_controls_of_lengths_do_what_their_names_say():
-    plain = [run for run in grids.lengths("quick") if run.recipe == "official"]
+    plain = [run for run in planned_official.lengths("quick") if run.recipe == "official"]
     runs = {(run.loss, run.lengths_from): run for run in plain}
     yoked, mirror = runs["l2", "l2+gv"], runs["l2+gv", "l2"]
     assert yoked.partner.key == runs["l2+gv", ""].key
@@ -308,13 +306,13 @@ def test_the_controls_of_lengths_do_what_their_names_say():
 
 def test_long_trainings_get_three_rates_for_the_pixel_loss_and_both_weights_of_gv():
     """The trials take a quarter of the steps; the rate of the run's own recipe is among them."""
-    trials = grids.to_the_end_rates("reduced")
+    trials = planned_adam.to_the_end_rates("reduced")
     cells = Counter((run.model, run.gv_weight if "gv" in run.loss else 0) for run in trials)
-    assert cells == dict.fromkeys(product(grids.BASES, grids.END_WEIGHTS), 3)
-    own = {"vdsr": 2e-3, "edsr": 2e-3, "espcn": grids.PUBLISHED["espcn"]["learning_rate"]}
-    assert all(own[model] in rates for model, rates in grids.END_RATES.items())
+    assert cells == dict.fromkeys(product(sizes.BASES, planned_adam.END_WEIGHTS), 3)
+    own = {"vdsr": 2e-3, "edsr": 2e-3, "espcn": sizes.PUBLISHED["espcn"]["learning_rate"]}
+    assert all(own[model] in rates for model, rates in planned_adam.END_RATES.items())
     assert {run.seed for run in trials} == {TRIAL_SEED}
-    runs = grids.to_the_end("reduced")
+    runs = planned_adam.to_the_end("reduced")
     assert len(runs) == 6 * 3 * 3
     assert {(run.model, run.recipe, run.steps) for run in runs} == {
         ("vdsr", "tuned", 20000),
@@ -331,33 +329,35 @@ def test_the_rates_of_long_trainings_are_the_best_of_their_trials():
     weight = trials["gv_weight"].fillna(0)
     mean = trials.groupby(["model", weight, "learning_rate"])["psnr_y"].mean()
     assert trials["image"].nunique() == 40
-    for model, rates in grids.END_RATES.items():
+    for model, rates in planned_adam.END_RATES.items():
         tried = mean.loc[model].unstack()
         assert tuple(tried.columns) == rates
-        for chosen_for in grids.END_WEIGHTS:
-            assert tried.loc[chosen_for].idxmax() == grids.BEST_END_RATE[model, chosen_for]
-    for run in grids.to_the_end("reduced"):
+        for chosen_for in planned_adam.END_WEIGHTS:
+            assert tried.loc[chosen_for].idxmax() == planned_adam.BEST_END_RATE[model, chosen_for]
+    for run in planned_adam.to_the_end("reduced"):
         weight = run.gv_weight if "gv" in run.loss else 0
-        assert run.learning_rate == grids.BEST_END_RATE[run.model, weight]
+        assert run.learning_rate == planned_adam.BEST_END_RATE[run.model, weight]
 
 
 def test_so_are_those_of_full_length():
     trials = reference.load("long_rates", ["long-rates"])
-    assert (trials["steps"] == trials["model"].map(lambda m: grids.TO_THE_END[m]["steps"])).all()
+    assert (
+        trials["steps"] == trials["model"].map(lambda m: planned_adam.TO_THE_END[m]["steps"])
+    ).all()
     weight = trials["gv_weight"].fillna(0)
     mean = trials.groupby(["model", weight, "learning_rate"])["psnr_y"].agg(["mean", "size"])
     assert set(mean["size"]) == {2 * 40}, "two seeds, forty pictures"
     for model in trials["model"].unique():
         tried = mean["mean"].loc[model].unstack()
-        assert tuple(tried.columns) == grids.LONG_RATES[model]
-        for chosen_for in grids.END_WEIGHTS:
-            assert tried.loc[chosen_for].idxmax() == grids.BEST_LONG_RATE[model, chosen_for]
+        assert tuple(tried.columns) == planned_adam.LONG_RATES[model]
+        for chosen_for in planned_adam.END_WEIGHTS:
+            assert tried.loc[chosen_for].idxmax() == planned_adam.BEST_LONG_RATE[model, chosen_for]
 
 
 def test_every_rival_is_tried_at_as_many_weights_on_the_same_seeds():
-    runs = grids.fronts("reduced")
+    runs = planned_adam.fronts("reduced")
     counts = Counter((run.loss, run.seed) for run in runs)
-    losses = ["l2", *(f"l2+{rival}" for rival in grids.RIVALS)]
+    losses = ["l2", *(f"l2+{rival}" for rival in planned_adam.RIVALS)]
     assert set(counts) == {(loss, seed) for loss in losses for seed in range(100, 104)}
     assert {count for (loss, _), count in counts.items() if loss != "l2"} == {5}
     assert len(runs_of(["fronts"], "reduced")) == len(runs) == 4 * (1 + 11 * 5)
@@ -365,14 +365,14 @@ def test_every_rival_is_tried_at_as_many_weights_on_the_same_seeds():
 
 
 def test_the_chosen_rivals_are_tested_on_six_new_seeds():
-    runs = grids.rivals("reduced")
-    losses = ["l2", *(f"l2+{rival}" for rival in grids.RIVALS_CHOSEN)]
+    runs = planned_adam.rivals("reduced")
+    losses = ["l2", *(f"l2+{rival}" for rival in planned_adam.RIVALS_CHOSEN)]
     assert [(run.seed, run.loss) for run in runs] == list(product(range(24, 30), losses))
     assert {(run.recipe, run.precision, run.steps) for run in runs} == {("tuned", "float32", 1000)}
 
 
 def test_the_first_three_rivals_are_tested_elsewhere_as_well():
-    runs = [*grids.other_rivals("reduced"), *grids.longer_rivals("reduced")]
+    runs = [*planned_adam.other_rivals("reduced"), *planned_adam.longer_rivals("reduced")]
     cells = Counter((run.model, run.scale, run.steps) for run in runs)
     assert set(cells) == {
         ("vdsr", 3, 1000),
@@ -384,23 +384,23 @@ def test_the_first_three_rivals_are_tested_elsewhere_as_well():
     assert set(cells.values()) == {6 * 4}
     for run in runs:
         pixel, _, rival = run.loss.partition("+")
-        assert pixel == grids.BASES[run.model]
-        assert rival in ("", *grids.RIVALS_FIRST)
+        assert pixel == sizes.BASES[run.model]
+        assert rival in ("", *planned_adam.RIVALS_FIRST)
     assert {run.seed for run in runs} == set(range(24, 30))
 
 
 def test_the_edge_loss_s_weight_is_the_best_of_its_trials():
     trials = reference.load("edge_trials", ["edge-trials"])
     mean = trials[trials["loss"] != "l2"].groupby("gv_weight")["psnr_y"].mean()
-    assert mean.index.to_list() == list(grids.EDGE_WEIGHTS)
-    assert mean.idxmax() == grids.EDGE_CHOSEN
+    assert mean.index.to_list() == list(planned_adam.EDGE_WEIGHTS)
+    assert mean.idxmax() == planned_adam.EDGE_CHOSEN
 
 
 def test_the_edge_loss_is_tested_beside_both_pixel_losses_on_seeds_of_its_own():
-    runs = grids.edge_loss("reduced")
+    runs = planned_adam.edge_loss("reduced")
     losses = ["l2", "l2+maps-charbonnier", "l1"]
     assert [(run.seed, run.loss) for run in runs] == list(product(range(30, 40), losses))
-    assert {run.gv_weight for run in runs if "+" in run.loss} == {grids.EDGE_CHOSEN}
+    assert {run.gv_weight for run in runs if "+" in run.loss} == {planned_adam.EDGE_CHOSEN}
     assert {(run.recipe, run.precision, run.steps) for run in runs} == {("tuned", "float32", 1000)}
 
 
@@ -408,23 +408,23 @@ def test_the_edge_loss_by_channel_has_the_best_setting_of_its_trials():
     trials = reference.load("colour_trials", ["colour-trials"])
     mean = trials[trials["loss"].str.endswith("-rgb")].groupby(["loss", "gv_weight"])
     mean = mean["psnr_rgb"].mean()
-    tried = product(("l1", "l2"), grids.COLOUR_WEIGHTS)
+    tried = product(("l1", "l2"), planned_adam.COLOUR_WEIGHTS)
     assert mean.index.to_list() == [(f"{pixel}+maps-charbonnier-rgb", one) for pixel, one in tried]
-    pixel, weight = grids.COLOUR_CHOSEN
+    pixel, weight = planned_adam.COLOUR_CHOSEN
     assert mean.idxmax() == (f"{pixel}+maps-charbonnier-rgb", weight)
 
 
 def test_the_edge_loss_by_channel_is_tested_on_seeds_of_its_own():
-    runs = grids.colour_loss("reduced")
+    runs = planned_adam.colour_loss("reduced")
     losses = ["l2", "l1", "l1+maps-charbonnier-rgb"]
     assert [(run.seed, run.loss) for run in runs] == list(product(range(40, 50), losses))
-    elsewhere = grids.colour_elsewhere("reduced")
+    elsewhere = planned_adam.colour_elsewhere("reduced")
     assert [(run.seed, run.loss) for run in elsewhere[::2]] == [
-        (seed, "l1") for seed in range(50, 56) for _ in grids.CELLS
+        (seed, "l1") for seed in range(50, 56) for _ in sizes.CELLS
     ]
     assert {run.loss for run in elsewhere[1::2]} == {losses[2]}
     every = [*runs, *elsewhere]
-    assert {run.gv_weight for run in every if "+" in run.loss} == {grids.COLOUR_CHOSEN[1]}
+    assert {run.gv_weight for run in every if "+" in run.loss} == {planned_adam.COLOUR_CHOSEN[1]}
     assert {(run.recipe, run.precision, run.steps) for run in every} == {("tuned", "float32", 1000)}
 
 
@@ -432,11 +432,11 @@ def test_the_rate_of_the_gradient_loss_and_of_its_bases_is_the_best_of_their_tri
     trials = reference.load("colour_rates", ["colour-rates"])
     mean = trials.groupby(["loss", "learning_rate"])["psnr_rgb"].mean().unstack()
     assert trials["psnr_y"].notna().all(), "no seed diverged"
-    assert tuple(mean.columns) == grids.COLOUR_RATES
+    assert tuple(mean.columns) == planned_adam.COLOUR_RATES
     assert len(mean) == 3
-    assert set(mean.idxmax(axis=1)) == {grids.BEST_COLOUR_RATE}
-    assert {run.learning_rate for run in grids.colour_best_rate("reduced")} == {
-        grids.BEST_COLOUR_RATE
+    assert set(mean.idxmax(axis=1)) == {planned_adam.BEST_COLOUR_RATE}
+    assert {run.learning_rate for run in planned_adam.colour_best_rate("reduced")} == {
+        planned_adam.BEST_COLOUR_RATE
     }
 
 
@@ -444,13 +444,15 @@ def test_the_rate_with_other_models_is_the_best_of_their_trials():
     trials = reference.load("colour_model_rates", ["colour-model-rates"])
     mean = trials.groupby(["model", "loss", "learning_rate"])["psnr_rgb"].mean().unstack()
     assert trials["psnr_y"].notna().all(), "no seed diverged"
-    assert tuple(mean.columns) == grids.MODEL_RATES
-    for model, best in grids.BEST_MODEL_RATE.items():
+    assert tuple(mean.columns) == planned_adam.MODEL_RATES
+    for model, best in planned_adam.BEST_MODEL_RATE.items():
         assert mean.loc[model].idxmax(axis=1).to_dict() == dict.fromkeys(
             ("l1", "l1+maps-charbonnier-rgb"), best
         )
-    runs = grids.colour_models("reduced")
-    assert {(run.model, run.learning_rate) for run in runs} == set(grids.BEST_MODEL_RATE.items())
+    runs = planned_adam.colour_models("reduced")
+    assert {(run.model, run.learning_rate) for run in runs} == set(
+        planned_adam.BEST_MODEL_RATE.items()
+    )
     assert {run.seed for run in runs} == set(range(66, 72))
     assert len(runs) == 6 * 2 * 2
 
@@ -460,35 +462,36 @@ def test_the_rate_in_full_size_is_the_best_of_its_trials():
     assert set(trials["model"]) == {"vdsr", "edsr"}
     trials = trials[trials["model"] == "vdsr"]
     mean = trials.groupby(["loss", "learning_rate"])["psnr_rgb"].mean().unstack()
-    assert tuple(mean.columns) == grids.FULL_RATES
+    assert tuple(mean.columns) == planned_adam.FULL_RATES
     assert mean.index.to_list() == ["l1", "l1+maps-charbonnier-rgb"]
-    assert set(mean.idxmax(axis=1)) == {grids.BEST_FULL_RATE}
-    runs = grids.colour_full("reduced")
+    assert set(mean.idxmax(axis=1)) == {planned_adam.BEST_FULL_RATE}
+    runs = planned_adam.colour_full("reduced")
     assert [(run.seed, run.loss) for run in runs] == list(product(range(60, 66), mean.index))
     assert {(run.model, run.size, run.steps, run.learning_rate) for run in runs} == {
-        ("vdsr", "paper", 10_000, grids.BEST_FULL_RATE)
+        ("vdsr", "paper", 10_000, planned_adam.BEST_FULL_RATE)
     }
 
 
 def test_trials_with_edsr_are_those_of_vdsr_beside_l1():
-    runs = grids.edsr_fronts("reduced")
+    runs = planned_adam.edsr_fronts("reduced")
     assert {run.model for run in runs} == {"edsr"}
     tried = {(run.loss.partition("+")[2], run.seed, run.gv_weight) for run in runs}
     assert {run.loss.partition("+")[0] for run in runs} == {"l1"}
     with_vdsr = {
-        (run.loss.partition("+")[2], run.seed, run.gv_weight) for run in grids.fronts("reduced")
+        (run.loss.partition("+")[2], run.seed, run.gv_weight)
+        for run in planned_adam.fronts("reduced")
     }
-    assert tried == {one for one in with_vdsr if one[0] in ("", *grids.RIVALS_FIRST)}
+    assert tried == {one for one in with_vdsr if one[0] in ("", *planned_adam.RIVALS_FIRST)}
 
 
 @pytest.mark.usefixtures("real_data")
 def test_the_rivals_weights_give_gradients_as_long_as_gv_s():
     """As the plan says: the median over bicubic enlargements of the validation set's centres."""
-    lengths = {rival: [] for rival in grids.RIVALS}
+    lengths = {rival: [] for rival in planned_adam.RIVALS}
     for picture in load_images(TRIAL_SET).values():
         hr = centre(picture, 96)
         sr = build_model("bicubic", 2)(to_float(make_lr(hr, 2, "bicubic"))).requires_grad_()
-        for rival, weight in grids.RIVALS.items():
+        for rival, weight in planned_adam.RIVALS.items():
             loss = build_loss(f"l2+{rival}", gv_weight=weight, tv_weight=weight)
             (gradient,) = torch.autograd.grad(loss.terms(sr, to_float(hr))[rival], sr)
             lengths[rival].append(float(gradient.norm()))
@@ -514,7 +517,7 @@ def test_trials_have_seeds_of_their_own(name):
 
 
 def test_every_loss_gets_as_many_rates():
-    counts = Counter((run.recipe, run.loss) for run in grids.rates("reduced"))
+    counts = Counter((run.recipe, run.loss) for run in tables.rates("reduced"))
     assert set(counts) == set(BEST)
     assert all(count == 2 * len(RATES[recipe]) for (recipe, _), count in counts.items())
 
@@ -533,7 +536,7 @@ def test_the_best_rates_are_those_of_the_trials():
 
 
 def test_the_sweep_has_the_authors_setting_and_five_decades():
-    runs = grids.sweep("reduced")
+    runs = tables.sweep("reduced")
     gv = [run for run in runs if run.loss == "l2+gv"]
     assert len(gv) == 5 * 4 * 2
     assert {run.gv_weight for run in gv} == {AUTHORS_GV * 10.0**k for k in (-2, -1, 0, 1, 2)}

@@ -12,7 +12,8 @@ import pytest
 
 from gvstudy.config import Run
 from gvstudy.paths import package_data
-from gvstudy.study.grids import GRID_SIZES, GRIDS
+from gvstudy.study.grids import GRIDS
+from gvstudy.study.sizes import GRID_SIZES
 from gvstudy.study.store import description_of, run_id
 
 DIGESTS = {  # SHA-256 of the decoded training pictures
@@ -48,6 +49,16 @@ KEYS = {  # SHA-256 of a grid's keys in all sizes, its first 16 digits
     "lengths-checks": "168e4e2ec8289831",
     "large-crops": "85faa3c182c84b75",
     "valid-padding": "c0c3be636cf2df78",
+    "fan-out-trials": "ed1984299561de0a",
+    "fan-out-lengths": "d89bef67e8d15c7d",
+    "fan-out-constants": "44ea98be349a104f",
+    "fan-out-small-constants": "7e2446114c5d6507",
+    "table2-constant-trials": "1e1737fac290074d",
+    "table2-official": "444bd3a22f3682fe",
+    "longer-trials": "d7e2ae6c4966cc6b",
+    "longer": "740ee5629b6086a6",
+    "full-size": "fe43b46ec7203376",
+    "exact": "4ba986f3f40d5d45",
     "to-the-end-rates": "a5af3e1ccab9bad6",
     "to-the-end": "70a2185b5847b7b8",
     "fronts": "4125d07b6f9bf010",
@@ -72,16 +83,6 @@ KEYS = {  # SHA-256 of a grid's keys in all sizes, its first 16 digits
     "long-rates": "7652fd83c9576fdc",
     "long-best-rate": "fd888dd472b82959",
     "equal-variance": "2d385fcf1764c30c",
-    "fan-out-trials": "ed1984299561de0a",
-    "fan-out-lengths": "d89bef67e8d15c7d",
-    "fan-out-constants": "44ea98be349a104f",
-    "fan-out-small-constants": "7e2446114c5d6507",
-    "table2-constant-trials": "1e1737fac290074d",
-    "table2-official": "444bd3a22f3682fe",
-    "longer-trials": "d7e2ae6c4966cc6b",
-    "longer": "740ee5629b6086a6",
-    "full-size": "fe43b46ec7203376",
-    "exact": "4ba986f3f40d5d45",
 }
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from gvstudy.study import reference, statistics
-from gvstudy.study.grids import SEEDS_FAN_OUT
+from gvstudy.study.planned_official import SEEDS_FAN_OUT
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 FINDINGS = README.partition("## What we found")[2].partition("\n## ")[0]
