@@ -25,9 +25,10 @@ from gvstudy.images import KERNELS, SCALES, read, to_float, to_uint8, write
 from gvstudy.models import CHANNELS, MODEL_SIZES, MODELS, build_model
 from gvstudy.paths import project_folder, replacing, writable
 from gvstudy.study import reference
+from gvstudy.study.entry import description_of
 from gvstudy.study.grids import GRIDS, runs_of
 from gvstudy.study.sizes import GRID_SIZES, test_sets
-from gvstudy.study.store import Store, description_of
+from gvstudy.study.store import Store
 
 
 class Group(click.Group):

@@ -12,9 +12,10 @@ import pytest
 
 from gvstudy.config import Run
 from gvstudy.paths import package_data
+from gvstudy.study.entry import description_of
 from gvstudy.study.grids import GRIDS
 from gvstudy.study.sizes import GRID_SIZES
-from gvstudy.study.store import description_of, run_id
+from gvstudy.study.store import run_id
 
 DIGESTS = {  # SHA-256 of the decoded training pictures
     "BSDS500": "42a3b9b16a90be5264c4ed9cfcbb9b2e8f147754432db76c021298383fdff481",

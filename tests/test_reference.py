@@ -11,8 +11,9 @@ from gvstudy.evaluation import METRICS
 from gvstudy.paths import package_data
 from gvstudy.perceptual import PERCEPTUAL_METRICS
 from gvstudy.study import reference, sizes
+from gvstudy.study.entry import description_of
 from gvstudy.study.grids import GRIDS, runs_of
-from gvstudy.study.store import Store, description_of
+from gvstudy.study.store import Store
 
 TINY = Run(model="espcn", steps=3, batch_size=2, crop_size=24)
 PAIR = {TINY: "tiny pair", dataclasses.replace(TINY, loss="l2+gv"): "pair"}

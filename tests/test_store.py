@@ -24,6 +24,16 @@ from gvstudy.images import write
 from gvstudy.losses import ComposedLoss
 from gvstudy.study import provenance
 from gvstudy.study import store as st
+from gvstudy.study.entry import (
+    CHECKPOINT,
+    CHECKSUMS,
+    HISTORY,
+    RECORD,
+    WEIGHTS,
+    description_of,
+    seconds_so_far,
+    write_checksums,
+)
 from gvstudy.study.provenance import environment_line
 from gvstudy.study.store import Store, run_id
 
@@ -294,7 +304,7 @@ def test_a_run_is_exported_while_nobody_adds_rows(store, monkeypatch):
         return read_bytes(path)
 
     monkeypatch.setattr(Path, "read_bytes", read)
-    assert st.CHECKSUMS in Store().export_run(TINY)
+    assert CHECKSUMS in Store().export_run(TINY)
     assert not locks
 
 
@@ -317,7 +327,7 @@ def test_damaged_files_are_not_imported(store):
 @pytest.mark.parametrize("content", ["null", "{}", "[]", '""', '{"run.json": 3}', "no json"])
 def test_odd_checksums_are_damage(content, store, trainings):
     finished()
-    (store / run_id_of_tiny() / st.CHECKSUMS).write_text(content)
+    (store / run_id_of_tiny() / CHECKSUMS).write_text(content)
     with pytest.warns(UserWarning, match="set aside"):
         finished()
     assert len(trainings) == 2
@@ -325,11 +335,11 @@ def test_odd_checksums_are_damage(content, store, trainings):
 
 @pytest.mark.parametrize("text", ["3", "plain text", "null", "[]", '"text"'])
 def test_what_is_no_run_s_description_tells_nothing(text, tmp_path):
-    weights = tmp_path / st.WEIGHTS
+    weights = tmp_path / WEIGHTS
     save_file({"bias": torch.zeros(1)}, weights, {"run": text})
-    assert st.description_of(weights) == {}
+    assert description_of(weights) == {}
     save_file({"bias": torch.zeros(1)}, weights)
-    assert st.description_of(weights) == {}
+    assert description_of(weights) == {}
 
 
 def run_id_of_tiny():
@@ -367,10 +377,10 @@ def test_an_entry_that_is_a_file_is_damage(store, trainings):
 def test_weights_that_are_none_are_damage_whatever_the_checksums_say(lost, store, trainings):
     finished()
     entry = store / run_id_of_tiny()
-    (entry / st.WEIGHTS).write_text("no weights")
+    (entry / WEIGHTS).write_text("no weights")
     if lost:
-        (entry / st.WEIGHTS).unlink()
-    st._write_checksums(entry)
+        (entry / WEIGHTS).unlink()
+    write_checksums(entry)
     with pytest.warns(UserWarning, match=r"model\.safetensors damaged; set aside"):
         finished()
     assert len(trainings) == 2
@@ -379,7 +389,7 @@ def test_weights_that_are_none_are_damage_whatever_the_checksums_say(lost, store
 def test_a_damaged_run_is_set_aside_only_under_its_lock(store, trainings):
     finished()
     entry = store / run_id_of_tiny()
-    (entry / st.HISTORY).write_text("")
+    (entry / HISTORY).write_text("")
     with Store()._lock(entry):  # as another process that is about to train it anew
         assert not Store().holds(TINY)
         with pytest.raises(Timeout):
@@ -393,7 +403,7 @@ def test_a_damaged_run_is_set_aside_only_under_its_lock(store, trainings):
 def test_a_damaged_run_gives_way_to_one_that_arrives(store):
     finished()
     files = Store().export_run(TINY)
-    (store / run_id_of_tiny() / st.WEIGHTS).unlink()
+    (store / run_id_of_tiny() / WEIGHTS).unlink()
     with pytest.warns(UserWarning, match=r"model\.safetensors damaged; set aside"):
         Store().import_run(TINY, files)
     assert Store().holds(TINY)
@@ -454,7 +464,7 @@ def test_rows_without_flip_are_measured_again_with_it(store):
 def test_stray_files_are_not_published(store, trainings, recwarn):
     unfinished = store / f"{run_id_of_tiny()}.unfinished"
     (unfinished / "checkpoint.pt").mkdir(parents=True)
-    (unfinished / st.WEIGHTS).mkdir()
+    (unfinished / WEIGHTS).mkdir()
     (unfinished / "stray").write_text("?")
     finished()
     assert {path.name for path in (store / run_id_of_tiny()).iterdir()} == FILES
@@ -475,28 +485,28 @@ def test_seconds_of_interrupted_trainings_add_up(store, interrupt_at):
     with pytest.raises(KeyboardInterrupt):
         finished(run)
     (unfinished,) = store.glob("*.unfinished")
-    written = (unfinished / st.RECORD).stat().st_mtime
+    written = (unfinished / RECORD).stat().st_mtime
     os.utime(unfinished / "checkpoint.pt", (written + 1000, written + 1000))
     interrupt_at(2)
     with pytest.raises(KeyboardInterrupt):
         finished(run)
-    assert json.loads((unfinished / st.RECORD).read_text())["seconds"] == pytest.approx(1000, 1e-3)
+    assert json.loads((unfinished / RECORD).read_text())["seconds"] == pytest.approx(1000, 1e-3)
     os.utime(unfinished / "checkpoint.pt", (written, written))  # no later than the record
     finished(run)
     assert 1000 < Store().origins([run])["seconds"].item() < 1100
 
 
 def test_seconds_outlast_a_kill_before_the_checksums(tmp_path):
-    (tmp_path / st.RECORD).write_text('{"trained": {"seconds": 7.5}}')
-    assert st._seconds_so_far(tmp_path / st.CHECKPOINT) == 7.5
+    (tmp_path / RECORD).write_text('{"trained": {"seconds": 7.5}}')
+    assert seconds_so_far(tmp_path / CHECKPOINT) == 7.5
 
 
 def test_leftovers_are_removed_before_checksums_are_written(tmp_path):
-    (tmp_path / st.RECORD).write_text("{}")
+    (tmp_path / RECORD).write_text("{}")
     (tmp_path / ".file").write_text("")
     (tmp_path / ".folder" / "inside").mkdir(parents=True)
-    st._write_checksums(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {st.RECORD, st.CHECKSUMS}
+    write_checksums(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {RECORD, CHECKSUMS}
 
 
 @pytest.mark.usefixtures("store")

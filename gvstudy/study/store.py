@@ -1,7 +1,6 @@
 """The store of finished runs: trained once, checked when read, shared by processes.
 
-A run's folder in the store is named by its id. It is there as a whole or not at all: it is written
-under another name and then renamed. Each of its files has a checksum.
+A run's folder in the store, its *entry*, is named by its id (see `gvstudy.study.entry`).
 """
 
 import hashlib
@@ -9,27 +8,43 @@ import io
 import json
 import re
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from gvstudy.config import Run, distinct
 from gvstudy.data.sets import ImageSet, load_set
 from gvstudy.evaluation import METRICS, evaluate, measure
-from gvstudy.paths import ODD_NAMES, checksum, remove, replacing, runs_folder, set_aside
+from gvstudy.paths import ODD_NAMES, remove, replacing, runs_folder
 from gvstudy.perceptual import HAS_FLIP, PERCEPTUAL_METRICS, measure_perceptual
+from gvstudy.study.entry import (
+    CHECKPOINT,
+    HISTORY,
+    RECORD,
+    RUN,
+    STEP_LENGTHS,
+    WEIGHTS,
+    damaged_files,
+    describe_steps,
+    is_settled,
+    is_whole,
+    keep_only,
+    publish,
+    read_checksums,
+    read_record,
+    seconds_so_far,
+    write_checksums,
+    write_weights,
+)
 from gvstudy.study.provenance import provenance, revision
 from gvstudy.training import DivergedError, initial_model, train
 from gvstudy.validation import check_names
@@ -38,11 +53,7 @@ TRAINING_VERSION = 3  # raise it when a change of the code changes what a run en
 EVALUATION_VERSION = 1  # raise it when a change of the code changes what is measured
 PERCEPTUAL_VERSION = 2  # the same of the perceptual metrics
 POLL = 2.0  # seconds between checks of runs that other processes hold
-CHECKSUMS = "checksums.json"  # SHA-256 of a run's other files, written last
-RECORD, WEIGHTS, HISTORY = "run.json", "model.safetensors", "history.csv"
-STEP_LENGTHS, CHECKPOINT = "lengths.csv", "checkpoint.pt"
 LONGEST_NAME = 80  # characters of a set's name in the name of a file
-RUN = "run"  # the key of a run's description, in its record and in the weights' metadata
 
 
 class Measurement(NamedTuple):
@@ -99,7 +110,7 @@ class Store:
 
     def holds(self, run: Run) -> bool:
         """Whether the run is finished and undamaged."""
-        return _is_whole(self._entry(run))
+        return is_whole(self._entry(run))
 
     def train_or_load(self, run: Run, *, progress: bool = True) -> Trained:
         """The finished run: loaded, or trained (from its checkpoint on) and kept.
@@ -167,7 +178,7 @@ class Store:
         """
         entries = [self._entry(run) for run in runs]
         rows = [
-            {"run": entry.name} | _record(entry)["trained"] | _describe_steps(entry)
+            {"run": entry.name} | read_record(entry)["trained"] | describe_steps(entry)
             for entry in entries
         ]
         return pd.DataFrame(rows).drop(columns="process", errors="ignore")
@@ -189,7 +200,7 @@ class Store:
         """Keep a run that `export_run` gave. Raises ValueError if it isn't whole."""
         entry = self._entry(run)
         with self._lock(entry):
-            if _is_settled(entry):
+            if is_settled(entry):
                 return
             arrived = entry.with_suffix(".arrived")
             remove(arrived)
@@ -197,7 +208,7 @@ class Store:
             for name, content in files.items():
                 with replacing(arrived / name) as temporary:
                     temporary.write_bytes(content)
-            if damaged := _damaged_files(arrived):
+            if damaged := damaged_files(arrived):
                 raise ValueError(
                     f"run {entry.name} arrived with damaged files: {', '.join(damaged)}"
                 )
@@ -229,7 +240,7 @@ class Store:
     def _finish(self, run: Run, progress: bool, timeout: float = -1) -> None:
         """Train the run unless it is there; what it needs, before its lock and its own time."""
         entry = self._entry(run)
-        if not _is_whole(entry):
+        if not is_whole(entry):
             for other in run.needs:
                 self._finish(other, progress, timeout)
             with self._lock(entry, timeout):
@@ -237,19 +248,19 @@ class Store:
 
     def _train(self, run: Run, entry: Path, progress: bool) -> None:
         """Train the run into the store unless it is there; the caller holds the lock."""
-        if _is_settled(entry):
+        if is_settled(entry):
             return
         unfinished = entry.with_suffix(".unfinished")
         checkpoint = unfinished / CHECKPOINT
-        if _is_whole(unfinished):  # the process before was killed just before the end
-            _publish(unfinished, entry)
+        if is_whole(unfinished):  # the process before was killed just before the end
+            publish(unfinished, entry)
             return
-        record: dict[str, Any] = {"run": run.description(), "seconds": _seconds_so_far(checkpoint)}
+        record: dict[str, Any] = {"run": run.description(), "seconds": seconds_so_far(checkpoint)}
         try:
             if unfinished.is_file():
                 unfinished.unlink()
             unfinished.mkdir(parents=True, exist_ok=True)
-            _keep_only(unfinished, [CHECKPOINT])
+            keep_only(unfinished, [CHECKPOINT])
             (unfinished / RECORD).write_text(json.dumps(record, indent=2))
         except OSError as error:
             raise self._unwritable(error) from error
@@ -276,9 +287,9 @@ class Store:
         record["trained"] = provenance(time.monotonic() - started)
         with replacing(unfinished / RECORD) as temporary:
             temporary.write_text(json.dumps(record, indent=2))
-        _keep_only(unfinished, [RECORD, WEIGHTS, HISTORY, STEP_LENGTHS, CHECKPOINT])
-        _write_checksums(unfinished)
-        _publish(unfinished, entry)
+        keep_only(unfinished, [RECORD, WEIGHTS, HISTORY, STEP_LENGTHS, CHECKPOINT])
+        write_checksums(unfinished)
+        publish(unfinished, entry)
 
     def _result_rows(
         self, run: Run, tests: Sequence[ImageSet], measurement: Measurement
@@ -289,19 +300,19 @@ class Store:
         """
         entry = self._entry(run)
         files = {test.name: _rows_file(test, measurement) for test in tests}
-        whole = _is_whole(entry)
-        if not (whole and _checksums(entry).keys() >= set(files.values())):
+        whole = is_whole(entry)
+        if not (whole and read_checksums(entry).keys() >= set(files.values())):
             if not whole:
                 for other in run.needs:
                     self._finish(other, progress=False, timeout=0)
             with self._lock(entry, timeout=0):
                 self._train(run, entry, progress=False)
                 for test in tests:
-                    if files[test.name] not in _checksums(entry):
+                    if files[test.name] not in read_checksums(entry):
                         with replacing(entry / files[test.name]) as temporary:
                             text = _measure_run(run, entry, test, measurement)
                             temporary.write_text(text, "utf-8", ODD_NAMES)
-                        _write_checksums(entry)
+                        write_checksums(entry)
         frames = [
             pd.read_csv(entry / files[test.name], encoding_errors=ODD_NAMES).assign(
                 set=test.name, image=list(test.pictures)
@@ -314,40 +325,8 @@ class Store:
         return pd.concat([columns, rows[["set", "image", *measurement.metrics]]], axis=1)
 
 
-def _record(entry: Path) -> dict[str, Any]:
-    return json.loads((entry / RECORD).read_text())
-
-
-def write_weights(path: Path, weights: dict[str, Tensor], description: Mapping[str, Any]) -> None:
-    """Write weights, with the description of their run in the file's metadata."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(save(weights, {RUN: json.dumps(description)}))
-
-
-def description_of(weights: Path) -> dict[str, Any]:
-    """The description of the run that a file of weights is from; empty if it isn't recorded.
-
-    It is in the file's metadata. What other programs keep there doesn't count.
-    """
-    with safe_open(weights, "pt") as file:
-        metadata = file.metadata() or {}
-    described = None
-    with suppress(ValueError, KeyError):  # no JSON, no such key
-        described = json.loads(metadata[RUN])
-    return described if isinstance(described, dict) else {}
-
-
-def _describe_steps(entry: Path) -> dict[str, float]:
-    """The statistics of a run's steps for `Store.origins`; NaN where no lengths were recorded."""
-    if not (entry / STEP_LENGTHS).is_file():
-        return {"gradient_norm": float("nan"), "clipped_share": float("nan")}
-    norm, clipped = pd.read_csv(entry / STEP_LENGTHS)[["gradient", "clipped"]].to_numpy().T
-    share = float((clipped < 0.999 * norm).mean())  # the clip divides by a norm plus 1e-6
-    return {"gradient_norm": float(f"{np.median(norm):.4g}"), "clipped_share": round(share, 4)}
-
-
 def _load(run: Run, entry: Path) -> Trained:
-    if reason := _record(entry).get("diverged"):
+    if reason := read_record(entry).get("diverged"):
         raise DivergedError(reason)
     model = initial_model(run)
     model.load_state_dict(load_file(entry / WEIGHTS))
@@ -381,86 +360,3 @@ def _rows_file(test: ImageSet, measurement: Measurement) -> str:
     pixels = hashlib.sha256(f"{measurement.version} {test.digest}".encode()).hexdigest()
     name = re.sub(r"[^\w-]", "_", test.name, flags=re.ASCII)[-LONGEST_NAME:]
     return f"{measurement.prefix}{name}-{pixels[:8]}.csv"
-
-
-def _is_whole(entry: Path) -> bool:
-    """Whether a run's folder is there, and each of its files is what was written."""
-    return not _damaged_files(entry)
-
-
-def _is_settled(entry: Path) -> bool:
-    """The same for the holder of the run's lock, who may move folders.
-
-    A damaged one is set aside as NAME.damaged, with a warning, so that it is computed again.
-    """
-    damaged = _damaged_files(entry)
-    if damaged and entry.exists():
-        _set_aside(entry, f"{', '.join(damaged)} damaged")
-    return not damaged
-
-
-def _set_aside(entry: Path, reason: str) -> None:
-    aside = set_aside(entry)
-    warnings.warn(f"{entry}: {reason}; set aside as {aside.name}", stacklevel=3)
-
-
-def _damaged_files(folder: Path) -> list[str]:
-    """The files of a run that are missing or not what was written."""
-    try:
-        expected = _checksums(folder)
-        damaged = [name for name, known in expected.items() if checksum(folder / name) != known]
-    except (OSError, ValueError, AttributeError):  # no folder, no JSON, no table
-        return [CHECKSUMS]
-    if damaged:
-        return damaged
-    if RECORD not in expected:
-        return [RECORD]
-    if "diverged" in _record(folder):
-        return []
-    try:
-        with safe_open(folder / WEIGHTS, "pt"):
-            return []
-    except (OSError, SafetensorError):
-        return [WEIGHTS]
-
-
-def _seconds_so_far(checkpoint: Path) -> float:
-    """What the interrupted trainings of a run took, from each one's start to its last checkpoint.
-
-    `RECORD` is written when a training starts, and holds the seconds of those before it. At the end
-    it is written again, with the seconds of all.
-    """
-    record = checkpoint.with_name(RECORD)
-    try:
-        told = json.loads(record.read_text())
-        if "trained" in told:
-            return float(told["trained"]["seconds"])
-        latest = checkpoint.stat().st_mtime - record.stat().st_mtime
-        return float(told["seconds"]) + max(0.0, latest)
-    except (OSError, ValueError, TypeError, KeyError):
-        return 0.0
-
-
-def _keep_only(folder: Path, names: Sequence[str]) -> None:
-    for path in folder.iterdir():
-        if path.name not in names:
-            remove(path)
-
-
-def _publish(unfinished: Path, entry: Path) -> None:
-    """Give a run its name once its checksums are there; its checkpoint isn't needed any more."""
-    _keep_only(unfinished, [CHECKSUMS, *_checksums(unfinished)])
-    unfinished.rename(entry)
-
-
-def _checksums(folder: Path) -> dict[str, str]:
-    return json.loads((folder / CHECKSUMS).read_text())
-
-
-def _write_checksums(folder: Path) -> None:
-    """Write the checksums of a run's files, without its checkpoint."""
-    for leftover in folder.glob(".*"):  # of a process that was killed while it wrote
-        remove(leftover)
-    paths = sorted(p for p in folder.iterdir() if p.name not in (CHECKSUMS, CHECKPOINT))
-    with replacing(folder / CHECKSUMS) as temporary:
-        temporary.write_text(json.dumps({p.name: checksum(p) for p in paths}, indent=2))
