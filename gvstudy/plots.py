@@ -99,8 +99,8 @@ def training_curves(history: pd.DataFrame) -> Figure:
     right.set(xlabel="step", ylabel="validation variance ratio SR / HR")
     settled = history.loc[history["step"] > history["step"].max() / 10, "psnr_y"]
     left.set_ylim(bottom=settled.min() - 0.2)  # the first steps would flatten all others
-    for ax in (left, right):
-        ax.legend(frameon=False)
+    handles, labels = right.get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, ncols=5, loc="outside upper center")
     sns.despine(figure)
     return figure
 
