@@ -29,7 +29,8 @@ from gvstudy.images import (
 from gvstudy.models import build_model
 from gvstudy.paths import replacing
 from gvstudy.study import reference
-from gvstudy.study.grids import BASES, runs_of
+from gvstudy.study.common import BASES
+from gvstudy.study.grids import runs_of
 from gvstudy.study.protocols import measure_bicubic
 from gvstudy.study.store import Store
 

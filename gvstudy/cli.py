@@ -25,9 +25,9 @@ from gvstudy.images import KERNELS, SCALES, read, to_float, to_uint8, write
 from gvstudy.models import CHANNELS, MODEL_SIZES, MODELS, build_model
 from gvstudy.paths import project_folder, replacing, writable
 from gvstudy.study import reference
+from gvstudy.study.common import GRID_SIZES, test_sets
 from gvstudy.study.entry import description_of
 from gvstudy.study.grids import GRIDS, runs_of
-from gvstudy.study.sizes import GRID_SIZES, test_sets
 from gvstudy.study.store import Store
 
 
@@ -309,8 +309,8 @@ def grid(
 ) -> None:
     """Train and measure the runs of tables and controls; those that are finished are skipped.
 
-    Two of these commands that use the same store share the work. `gvstudy.study.grids` describes
-    the grids.
+    Two of these commands that use the same store share the work. In `gvstudy.study`, `tables`,
+    `planned_official` and `planned_adam` describe the grids.
     """
     runs = runs_of(names, size, seeds)
     if workers and scheduler:

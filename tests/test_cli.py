@@ -20,8 +20,8 @@ from gvstudy.data.sets import load_images
 from gvstudy.images import read, write
 from gvstudy.paths import package_data
 from gvstudy.study import store as stores
+from gvstudy.study.common import GV_PAIR
 from gvstudy.study.grids import GRIDS, keeps_weights
-from gvstudy.study.sizes import GV_PAIR
 from gvstudy.study.store import Store
 from gvstudy.training import DivergedError
 

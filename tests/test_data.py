@@ -168,9 +168,9 @@ def test_centre_crops_are_cut_from_the_full_set():
     assert (crops["0801"] == full[:, 12:268, 22:278]).all()
 
 
-def test_the_centres_of_the_built_in_pictures():
-    crops = load_set("builtin-valid_centre192").pictures
-    whole = load_images("builtin-valid")
+@pytest.mark.parametrize("name", ["builtin-valid", "builtin-test"])
+def test_the_centres_of_the_built_in_pictures(name):
+    crops, whole = load_set(f"{name}_centre192").pictures, load_images(name)
     assert same(crops, {name: images.centre(picture, 192) for name, picture in whole.items()})
 
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from gvstudy import load_images
-from gvstudy.study import fronts, planned_adam, reference, sizes
+from gvstudy.study import common, fronts, planned_adam, reference
 from gvstudy.study.store import Store
 
 WEIGHTS = (1e-3, 1e-2, 1e-1)
@@ -192,7 +192,7 @@ def test_saved_sharpened_rows_are_loaded_with_their_runs(store, small_set, tmp_p
 def trials():
     """The reference trials: what each rival's weights change, and what the rule chooses."""
     tried, sharp = reference.load("fronts", ["fronts"]), reference.load_sharpened("fronts")
-    assert set(tried["set"]) == set(sharp["set"]) == {sizes.TRIAL_SET}
+    assert set(tried["set"]) == set(sharp["set"]) == {common.TRIAL_SET}
     return fronts.rival_changes(tried, sharp)
 
 
@@ -213,7 +213,7 @@ def test_the_weights_that_are_tested_are_those_that_the_trials_chose(trials):
 def test_so_are_the_weights_at_which_the_ratio_rises_as_far_as_with_gv(trials):
     reached = fronts.choices(fronts.curves(trials))["matched"].dropna().drop("gv")
     matched = planned_adam.RIVALS_MATCHED | {fronts.SHARPENED: fronts.MATCHED_AMOUNT}
-    assert matched.pop("gv") == sizes.AUTHORS_GV
+    assert matched.pop("gv") == common.AUTHORS_GV
     assert {name: float(f"{weight:.3g}") for name, weight in reached.items()} == matched
 
 

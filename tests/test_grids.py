@@ -13,9 +13,8 @@ from gvstudy.config import RECIPES
 from gvstudy.data.sets import registry
 from gvstudy.evaluation import METRICS
 from gvstudy.images import centre, make_lr, to_float
-from gvstudy.study import planned_adam, planned_official, reference, sizes, statistics, tables
-from gvstudy.study.grids import GRIDS, runs_of
-from gvstudy.study.sizes import (
+from gvstudy.study import common, planned_adam, planned_official, reference, statistics, tables
+from gvstudy.study.common import (
     AUTHORS_GV,
     AUTHORS_TV2,
     GRID_SIZES,
@@ -25,6 +24,7 @@ from gvstudy.study.sizes import (
     factors,
     trial_and_test_set,
 )
+from gvstudy.study.grids import GRIDS, runs_of
 from gvstudy.study.tables import BEST, CHOSEN, RATES, table1, table2
 
 TABLES = ("headline", "table1", "table2", "official", "weights", "chosen")
@@ -308,8 +308,8 @@ def test_long_trainings_get_three_rates_for_the_pixel_loss_and_both_weights_of_g
     """The trials take a quarter of the steps; the rate of the run's own recipe is among them."""
     trials = planned_adam.to_the_end_rates("reduced")
     cells = Counter((run.model, run.gv_weight if "gv" in run.loss else 0) for run in trials)
-    assert cells == dict.fromkeys(product(sizes.BASES, planned_adam.END_WEIGHTS), 3)
-    own = {"vdsr": 2e-3, "edsr": 2e-3, "espcn": sizes.PUBLISHED["espcn"]["learning_rate"]}
+    assert cells == dict.fromkeys(product(common.BASES, planned_adam.END_WEIGHTS), 3)
+    own = {"vdsr": 2e-3, "edsr": 2e-3, "espcn": tables.PUBLISHED["espcn"]["learning_rate"]}
     assert all(own[model] in rates for model, rates in planned_adam.END_RATES.items())
     assert {run.seed for run in trials} == {TRIAL_SEED}
     runs = planned_adam.to_the_end("reduced")
@@ -347,11 +347,30 @@ def test_so_are_those_of_full_length():
     weight = trials["gv_weight"].fillna(0)
     mean = trials.groupby(["model", weight, "learning_rate"])["psnr_y"].agg(["mean", "size"])
     assert set(mean["size"]) == {2 * 40}, "two seeds, forty pictures"
+    assert trials["psnr_y"].notna().all(), "no seed diverged"
+    assert {model for model, _ in planned_adam.BEST_LONG_RATE} == set(trials["model"])
     for model in trials["model"].unique():
         tried = mean["mean"].loc[model].unstack()
         assert tuple(tried.columns) == planned_adam.LONG_RATES[model]
         for chosen_for in planned_adam.END_WEIGHTS:
             assert tried.loc[chosen_for].idxmax() == planned_adam.BEST_LONG_RATE[model, chosen_for]
+
+
+def test_long_trainings_at_these_rates_have_six_seeds_that_were_never_used():
+    runs = planned_adam.long_best_rate("reduced")
+    found = Counter((run.model, run.gv_weight if "gv" in run.loss else 0) for run in runs)
+    assert found == dict.fromkeys(planned_adam.BEST_LONG_RATE, 6)
+    assert {run.seed for run in runs} == set(range(72, 78))
+    assert {(run.recipe, run.steps, run.precision) for run in runs} == {
+        ("published-espcn", 30000, "float32")
+    }
+
+
+def test_losses_at_equal_variance_are_trained_from_eight_seeds_that_were_never_used():
+    runs = planned_adam.equal_variance("reduced")
+    losses = ["l2", *(f"l2+{rival}" for rival in planned_adam.RIVALS_MATCHED)]
+    assert [(run.seed, run.loss) for run in runs] == list(product(range(78, 86), losses))
+    assert {(run.recipe, run.precision, run.steps) for run in runs} == {("tuned", "float32", 1000)}
 
 
 def test_every_rival_is_tried_at_as_many_weights_on_the_same_seeds():
@@ -384,7 +403,7 @@ def test_the_first_three_rivals_are_tested_elsewhere_as_well():
     assert set(cells.values()) == {6 * 4}
     for run in runs:
         pixel, _, rival = run.loss.partition("+")
-        assert pixel == sizes.BASES[run.model]
+        assert pixel == common.BASES[run.model]
         assert rival in ("", *planned_adam.RIVALS_FIRST)
     assert {run.seed for run in runs} == set(range(24, 30))
 
@@ -420,7 +439,7 @@ def test_the_edge_loss_by_channel_is_tested_on_seeds_of_its_own():
     assert [(run.seed, run.loss) for run in runs] == list(product(range(40, 50), losses))
     elsewhere = planned_adam.colour_elsewhere("reduced")
     assert [(run.seed, run.loss) for run in elsewhere[::2]] == [
-        (seed, "l1") for seed in range(50, 56) for _ in sizes.CELLS
+        (seed, "l1") for seed in range(50, 56) for _ in common.CELLS
     ]
     assert {run.loss for run in elsewhere[1::2]} == {losses[2]}
     every = [*runs, *elsewhere]
@@ -510,6 +529,10 @@ def test_the_rivals_weights_give_gradients_as_long_as_gv_s():
         "edge-trials",
         "colour-trials",
         "colour-rates",
+        "colour-model-rates",
+        "colour-full-rates",
+        "to-the-end-rates",
+        "long-rates",
     ],
 )
 def test_trials_have_seeds_of_their_own(name):

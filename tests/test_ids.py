@@ -12,9 +12,9 @@ import pytest
 
 from gvstudy.config import Run
 from gvstudy.paths import package_data
+from gvstudy.study.common import GRID_SIZES
 from gvstudy.study.entry import description_of
 from gvstudy.study.grids import GRIDS
-from gvstudy.study.sizes import GRID_SIZES
 from gvstudy.study.store import run_id
 
 DIGESTS = {  # SHA-256 of the decoded training pictures

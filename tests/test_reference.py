@@ -10,7 +10,7 @@ from gvstudy import Run
 from gvstudy.evaluation import METRICS
 from gvstudy.paths import package_data
 from gvstudy.perceptual import PERCEPTUAL_METRICS
-from gvstudy.study import reference, sizes
+from gvstudy.study import common, reference
 from gvstudy.study.entry import description_of
 from gvstudy.study.grids import GRIDS, runs_of
 from gvstudy.study.store import Store
@@ -188,7 +188,7 @@ def test_the_weights_of_a_run_that_is_not_in_the_store():
 def test_the_models_of_figures_are_kept():
     rows = reference.load("reduced").drop_duplicates("run")
     pairs = rows[rows["model"].eq("vdsr") & rows["scale"].isin([2, 3]) & rows["seed"].eq(0)]
-    pairs = pairs[pairs["loss"].isin(sizes.GV_PAIR)]
+    pairs = pairs[pairs["loss"].isin(common.GV_PAIR)]
     assert len(pairs) == 4
     for _, run in pairs.iterrows():
         assert reference.load_model("reduced", run)(torch.rand(1, 3, 8, 8)).isfinite().all()

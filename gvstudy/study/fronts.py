@@ -16,7 +16,7 @@ from gvstudy.data.sets import load_images
 from gvstudy.evaluation import evaluate, measure
 from gvstudy.perceptual import measure_perceptual
 from gvstudy.rivals import Sharpened
-from gvstudy.study.sizes import AUTHORS_GV
+from gvstudy.study.common import AUTHORS_GV
 from gvstudy.study.statistics import differences
 from gvstudy.study.store import Store
 

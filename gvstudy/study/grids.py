@@ -1,4 +1,4 @@
-"""The study's grids by name: which runs fill the paper's tables, and which serve as controls.
+"""The study's grids by name, and the runs of some of them.
 
 Each is a function of `size`, a key of `GRID_SIZES`, and returns the runs in the order of training.
 """
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from gvstudy.config import Run, distinct
 from gvstudy.study import planned_adam, planned_official, tables
-from gvstudy.study.sizes import AUTHORS_GV, GRID_SIZES, GV_PAIR
+from gvstudy.study.common import AUTHORS_GV, GRID_SIZES, GV_PAIR
 from gvstudy.validation import check_choice
 
 GRIDS: dict[str, Callable[[str], list[Run]]] = {

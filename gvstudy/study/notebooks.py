@@ -24,8 +24,8 @@ from gvstudy.config import Run
 from gvstudy.data.sets import FOLDER, load_set, registry
 from gvstudy.losses import PIXEL_LOSSES
 from gvstudy.paths import ODD_NAMES, checksum, project_folder, replacing
+from gvstudy.study.common import GRID_SIZES
 from gvstudy.study.reference import known_results
-from gvstudy.study.sizes import GRID_SIZES
 from gvstudy.validation import check_choice
 
 LONGEST_NAME = 200  # characters of a folder's name, before a hash

@@ -7,20 +7,20 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gvstudy.config import FEWEST_STEPS, Run
-from gvstudy.study.sizes import (
+from gvstudy.study.common import (
     AUTHORS_GV,
     BASES,
     CELLS,
-    CELLS_AT_X2,
     GRID_SIZES,
     SMALL,
     TRIAL_SEED,
-    new_seeds,
-    some_seeds,
+    deciding_seeds,
+    seeds_from_zero,
     to_try,
     with_and_without_gv,
 )
 
+CELLS_AT_X2 = CELLS[2:]  # other models than VDSR
 RIVALS = {  # weight at which a regulariser's gradient is as long as that of GV at its weight
     "gv": AUTHORS_GV,
     "gv-charbonnier": 0.006,
@@ -127,7 +127,7 @@ def to_the_end(size: str) -> list[Run]:
     """Experiment 8: the pixel loss and both weights of GV, each at the best rate of its trials."""
     return [
         _end_run(size, seed, model, weight, BEST_END_RATE[model, weight])
-        for seed in new_seeds(size, 6)
+        for seed in deciding_seeds(size, 6)
         for model in BASES
         for weight in END_WEIGHTS
     ]
@@ -145,7 +145,7 @@ def rivals(size: str) -> list[Run]:
     """Experiment 10: the rivals at the weights that their trials chose, beside L2."""
     return [
         run
-        for seed in new_seeds(size, 6)
+        for seed in deciding_seeds(size, 6)
         for run in _rival_runs(size, seed, RIVALS_CHOSEN.items(), precision="float32")
     ]
 
@@ -178,7 +178,7 @@ def other_rivals(size: str) -> list[Run]:
     """
     return [
         run
-        for seed in new_seeds(size, 6)
+        for seed in deciding_seeds(size, 6)
         for cell in CELLS
         for run in _first_rivals(size, seed, **cell)
     ]
@@ -187,7 +187,9 @@ def other_rivals(size: str) -> list[Run]:
 def longer_rivals(size: str) -> list[Run]:
     """Experiment 10: the first three rivals at x2, with ten times the steps."""
     steps = 3 * GRID_SIZES[size]["steps"] if size in SMALL else 10 * RIVAL_STEPS
-    return [run for seed in new_seeds(size, 6) for run in _first_rivals(size, seed, steps=steps)]
+    return [
+        run for seed in deciding_seeds(size, 6) for run in _first_rivals(size, seed, steps=steps)
+    ]
 
 
 def rivals_best_rate(size: str) -> list[Run]:
@@ -196,7 +198,7 @@ def rivals_best_rate(size: str) -> list[Run]:
     rate = BEST_RIVAL_RATE
     return [
         run
-        for seed in new_seeds(size, 6)
+        for seed in deciding_seeds(size, 6)
         for run in _rival_runs(size, seed, first, precision="float32", learning_rate=rate)
     ]
 
@@ -214,7 +216,7 @@ def edge_loss(size: str) -> list[Run]:
     edge = [("maps-charbonnier", EDGE_CHOSEN)]
     return [
         run
-        for seed in new_seeds(size, 10, SEEDS_EDGE)
+        for seed in deciding_seeds(size, 10, SEEDS_EDGE)
         for pixel, added in (("l2", edge), ("l1", []))
         for run in _rival_runs(size, seed, added, precision="float32", pixel=pixel)
     ]
@@ -231,14 +233,14 @@ def colour_trials(size: str) -> list[Run]:
 
 def colour_loss(size: str) -> list[Run]:
     """Experiment 13: L2, L1, and L1 with the gradient loss by channel, as its trials chose it."""
-    return _colour_and_bases(size, new_seeds(size, 10, SEEDS_COLOUR), precision="float32")
+    return _colour_and_bases(size, deciding_seeds(size, 10, SEEDS_COLOUR), precision="float32")
 
 
 def colour_elsewhere(size: str) -> list[Run]:
     """Experiment 14: the same loss beside L1 at x3 and x4, and at x2 with EDSR and ESPCN."""
     return [
         run
-        for seed in new_seeds(size, 6, SEEDS_ELSEWHERE)
+        for seed in deciding_seeds(size, 6, SEEDS_ELSEWHERE)
         for cell in CELLS
         for run in _colour_runs(size, seed, precision="float32", **cell)
     ]
@@ -249,7 +251,7 @@ def colour_longer(size: str) -> list[Run]:
     steps = 3 * GRID_SIZES[size]["steps"] if size in SMALL else 10 * RIVAL_STEPS
     return [
         run
-        for seed in new_seeds(size, 6, SEEDS_ELSEWHERE)
+        for seed in deciding_seeds(size, 6, SEEDS_ELSEWHERE)
         for run in _colour_runs(size, seed, precision="float32", steps=steps)
     ]
 
@@ -261,7 +263,7 @@ def colour_rates(size: str) -> list[Run]:
     """
     return [
         run
-        for trial in some_seeds(size, 2)
+        for trial in seeds_from_zero(size, 2)
         for rate in to_try(size, COLOUR_RATES)
         for run in _colour_and_bases(
             size, [TRIAL_SEED + trial], precision="bfloat16", learning_rate=rate
@@ -271,7 +273,7 @@ def colour_rates(size: str) -> list[Run]:
 
 def colour_best_rate(size: str) -> list[Run]:
     """Experiment 15: L2, L1 and that loss, at the rate that is best for each of them."""
-    seeds = new_seeds(size, 6, SEEDS_ELSEWHERE)
+    seeds = deciding_seeds(size, 6, SEEDS_ELSEWHERE)
     return _colour_and_bases(size, seeds, precision="float32", learning_rate=BEST_COLOUR_RATE)
 
 
@@ -282,8 +284,8 @@ def colour_model_rates(size: str) -> list[Run]:
     """
     return [
         run
-        for trial in some_seeds(size, 2)
-        for rate in (MODEL_RATES[::3] if size in SMALL else MODEL_RATES)
+        for trial in seeds_from_zero(size, 2)
+        for rate in to_try(size, MODEL_RATES, every=3)
         for cell in CELLS_AT_X2
         for run in _colour_runs(
             size, TRIAL_SEED + trial, precision="float32", learning_rate=rate, **cell
@@ -295,7 +297,7 @@ def colour_models(size: str) -> list[Run]:
     """Experiment 17: L1 and that loss with EDSR and ESPCN, at the best rate of their trials."""
     return [
         run
-        for seed in new_seeds(size, 6, SEEDS_MODELS)
+        for seed in deciding_seeds(size, 6, SEEDS_MODELS)
         for cell in CELLS_AT_X2
         for run in _colour_runs(
             size,
@@ -324,7 +326,7 @@ def colour_full(size: str) -> list[Run]:
     """Experiment 16: L1 and that loss with VDSR in full size and ten times the steps; for a GPU."""
     return [
         run
-        for seed in new_seeds(size, 6, SEEDS_FULL)
+        for seed in deciding_seeds(size, 6, SEEDS_FULL)
         for run in _full_colour_runs(size, seed, "vdsr", 10, learning_rate=BEST_FULL_RATE)
     ]
 
@@ -336,7 +338,7 @@ def long_rates(size: str) -> list[Run]:
     """
     return [
         _end_run(size, TRIAL_SEED + trial, model, weight, rate)
-        for trial in some_seeds(size, 2)
+        for trial in seeds_from_zero(size, 2)
         for model, rates in LONG_RATES.items()
         for rate in to_try(size, rates)
         for weight in END_WEIGHTS
@@ -350,7 +352,7 @@ def long_best_rate(size: str) -> list[Run]:
     """
     return [
         _end_run(size, seed, model, weight, rate)
-        for seed in new_seeds(size, 6, SEEDS_LONG)
+        for seed in deciding_seeds(size, 6, SEEDS_LONG)
         for (model, weight), rate in BEST_LONG_RATE.items()
     ]
 
@@ -359,8 +361,8 @@ def equal_variance(size: str) -> list[Run]:
     """Experiment 19: the rivals that reach GV's variance ratio, at the weights where they do."""
     return [
         run
-        for seed in new_seeds(size, 8, SEEDS_EQUAL)
-        for run in _rival_runs(size, seed, RIVALS_MATCHED.items(), precision="bfloat16")
+        for seed in deciding_seeds(size, 8, SEEDS_EQUAL)
+        for run in _rival_runs(size, seed, RIVALS_MATCHED.items(), precision="float32")
     ]
 
 
@@ -486,6 +488,6 @@ def _rival_trials(grid_size: str, tried: Sequence[tuple[str, float]], /, **cell:
     """
     return [
         run
-        for trial in some_seeds(grid_size, 4)
+        for trial in seeds_from_zero(grid_size, 4)
         for run in _rival_runs(grid_size, TRIAL_SEED + trial, tried, precision="bfloat16", **cell)
     ]

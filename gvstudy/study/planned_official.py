@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gvstudy.config import Run
-from gvstudy.study.sizes import (
+from gvstudy.study.common import (
     ADDED,
     BUDGETS,
     CELLS,
@@ -20,9 +20,9 @@ from gvstudy.study.sizes import (
     SEEDS_NEW,
     SMALL,
     TRIAL_SEED,
-    new_seeds,
+    deciding_seeds,
     official_run,
-    some_seeds,
+    seeds_from_zero,
     to_try,
     with_and_without_gv,
 )
@@ -81,7 +81,7 @@ def small_constants(size: str) -> list[Run]:
     """Experiment 1, described only: 3, 10 and 30 times L2."""
     return [
         _planned_run(size, loss="l2", seed=seed, pixel_weight=constant)
-        for seed in new_seeds(size, 16)
+        for seed in deciding_seeds(size, 16)
         for constant in (3, 10, 30)
     ]
 
@@ -102,7 +102,7 @@ def other_constants(size: str) -> list[Run]:
     """Experiment 1: base and base + GV, each times its best constant, in the same four cells."""
     return [
         _planned_run(size, seed=seed, **cell, **variant)
-        for seed in new_seeds(size, 8)
+        for seed in deciding_seeds(size, 8)
         for cell in CELLS
         for variant in _scaled(cell["model"], cell["scale"])
     ]
@@ -125,7 +125,7 @@ def lengths_checks(size: str) -> list[Run]:
     undecayed = [plain | {"recipe": "official-undecayed"} for plain in PLAIN]
     return [
         _planned_run(size, seed=seed, **variant)
-        for seed in new_seeds(size, 8)
+        for seed in deciding_seeds(size, 8)
         for variant in (YOKED | {"lengths_of": "clipped"}, *undecayed)
     ]
 
@@ -138,7 +138,7 @@ def large_crops(size: str) -> list[Run]:
     crops = {"batch_size": 2} | ({} if size in SMALL else {"crop_size": 128})
     return [
         _planned_run(size, scale=scale, seed=seed, **crops, **variant)
-        for seed in new_seeds(size, 16)
+        for seed in deciding_seeds(size, 16)
         for scale in (2, 3, 4)
         for variant in (*PLAIN, *_scaled("vdsr", scale))
     ]
@@ -148,7 +148,7 @@ def valid_padding(size: str) -> list[Run]:
     """Experiment 3: small crops at x3 and x4, with GV that leaves out the frame."""
     return [
         _planned_run(size, scale=scale, seed=seed, padding="valid", **variant)
-        for seed in new_seeds(size, 8)
+        for seed in deciding_seeds(size, 8)
         for scale in (3, 4)
         for variant in PLAIN
     ]
@@ -166,7 +166,7 @@ def fan_out_lengths(size: str) -> list[Run]:
     """Experiment 11: L2 and L2 + GV, and each with the other's step lengths, likewise."""
     return [
         _script_run(size, seed=seed, **variant)
-        for seed in new_seeds(size, 16, SEEDS_FAN_OUT)
+        for seed in deciding_seeds(size, 16, SEEDS_FAN_OUT)
         for variant in (*PLAIN, YOKED, MIRROR)
     ]
 
@@ -175,7 +175,7 @@ def fan_out_constants(size: str) -> list[Run]:
     """Experiment 11: L2 and L2 + GV, each times its best constant, likewise."""
     return [
         _script_run(size, seed=seed, loss=loss, pixel_weight=BEST_CONSTANT_FAN_OUT[loss])
-        for seed in new_seeds(size, 16, SEEDS_FAN_OUT)
+        for seed in deciding_seeds(size, 16, SEEDS_FAN_OUT)
         for loss in GV_PAIR
     ]
 
@@ -184,7 +184,7 @@ def fan_out_small_constants(size: str) -> list[Run]:
     """Experiment 11, described only: 3, 10 and 30 times L2, likewise."""
     return [
         _script_run(size, seed=seed, loss="l2", pixel_weight=constant)
-        for seed in new_seeds(size, 16, SEEDS_FAN_OUT)
+        for seed in deciding_seeds(size, 16, SEEDS_FAN_OUT)
         for constant in (3, 10, 30)
     ]
 
@@ -204,7 +204,7 @@ def table2_official(size: str) -> list[Run]:
     """
     return [
         _script_run(size, seed=seed, loss=f"{pixel}{added}", pixel_weight=constant)
-        for seed in new_seeds(size, 8)
+        for seed in deciding_seeds(size, 8)
         for pixel in PIXELS
         for constant in (1, BEST_CONSTANT_FAN_OUT[pixel])
         for added in ADDED
@@ -234,7 +234,7 @@ def longer(size: str) -> list[Run]:
     scaled = [{"loss": loss, "pixel_weight": k} for loss, k in BEST_CONSTANT_LONGER.items()]
     return [
         _script_run(size, seed=seed, steps=times * steps, **variant)
-        for seed in new_seeds(size, 8)
+        for seed in deciding_seeds(size, 8)
         for times in budgets
         for variant in (*PLAIN, *scaled, *([YOKED] if times == budgets[0] else []))
     ]
@@ -244,7 +244,7 @@ def full_size(size: str) -> list[Run]:
     """Experiment 6: VDSR with 20 layers of 64 channels, likewise; as it is and times constants."""
     return [
         _script_run(size, size="paper", seed=seed, **variant)
-        for seed in new_seeds(size, 8)
+        for seed in deciding_seeds(size, 8)
         for variant in IN_FULL
     ]
 
@@ -253,7 +253,7 @@ def exact(size: str) -> list[Run]:
     """Experiment 9: the same in full, on 64 crops of 128, as the authors train it; for a GPU."""
     return [
         _script_run(size if size in SMALL else "full", seed=seed, **variant)
-        for seed in new_seeds(size, 8, SEEDS_EXACT)
+        for seed in deciding_seeds(size, 8, SEEDS_EXACT)
         for variant in IN_FULL
     ]
 
@@ -295,7 +295,7 @@ def _constant_trials(grid_size: str, losses: Sequence[str], /, **cell: Any) -> l
     """Make the trials that choose a constant for each of these losses."""
     return [
         _planned_run(grid_size, loss=loss, seed=TRIAL_SEED + trial, pixel_weight=constant, **cell)
-        for trial in some_seeds(grid_size, 2)
+        for trial in seeds_from_zero(grid_size, 2)
         for constant in to_try(grid_size, CONSTANTS)
         for loss in losses
     ]
@@ -311,4 +311,4 @@ def _scaled(model: str, scale: int) -> list[dict[str, Any]]:
 
 def _new_and_seen(size: str) -> Sequence[int]:
     """Return the seeds that decide, then those of older results; one of them in a small size."""
-    return new_seeds(size, 1) if size in SMALL else [*SEEDS_NEW, *SEEDS_SEEN]
+    return deciding_seeds(size, 1) if size in SMALL else [*SEEDS_NEW, *SEEDS_SEEN]

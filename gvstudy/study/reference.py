@@ -17,9 +17,9 @@ from gvstudy.evaluation import METRICS
 from gvstudy.models import build_model
 from gvstudy.paths import ODD_NAMES, package_data, replacing
 from gvstudy.perceptual import PERCEPTUAL_METRICS
+from gvstudy.study.common import GRID_SIZES, test_sets
 from gvstudy.study.entry import write_weights
 from gvstudy.study.grids import keeps_weights, runs_of
-from gvstudy.study.sizes import GRID_SIZES, test_sets
 from gvstudy.study.store import Store
 from gvstudy.validation import check_choice, check_names
 

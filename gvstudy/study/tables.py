@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 from gvstudy.config import Run
 from gvstudy.gradients import PADDINGS
-from gvstudy.study.sizes import (
+from gvstudy.study.common import (
     ADDED,
     AUTHORS_GV,
     BASES,
@@ -17,12 +18,11 @@ from gvstudy.study.sizes import (
     OFFICIAL_SIZES,
     PIXELS,
     PLAIN,
-    PUBLISHED,
     RESCALED,
     SMALL,
     TRIAL_SEED,
     official_run,
-    some_seeds,
+    seeds_from_zero,
     with_and_without_gv,
     with_tv2,
 )
@@ -44,6 +44,11 @@ RATES: dict[str, tuple[float, ...]] = {  # learning rates tried for every loss, 
     "official-adam": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
     "published-vdsr": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 0.1),  # its own rate, 0.1, and smaller ones
 }
+PUBLISHED: dict[str, dict[str, Any]] = {  # added in size "full", besides recipe and crop size
+    "vdsr": {"channels": "luma", "batch_size": 64, "learning_rate": 0.1},
+    "edsr": {"batch_size": 16, "learning_rate": 1e-4},
+    "espcn": {"channels": "luma", "batch_size": 16, "learning_rate": 0.01},
+}
 BEST = {  # the rates of highest luma PSNR in the reference results `trials`
     ("official", "l2"): 0.1,
     ("official", "l2+gv"): 0.1,
@@ -57,7 +62,7 @@ BEST = {  # the rates of highest luma PSNR in the reference results `trials`
 
 def headline(size: str, seeds: Sequence[int] | None = None) -> list[Run]:
     """VDSR at x2 with L2 and with L2 + GV: the pair that decides the verdict."""
-    seeds = seeds or some_seeds(size, 6, small=2)
+    seeds = seeds or seeds_from_zero(size, 6, small=2)
     return [_table_run(size, loss=loss, seed=seed) for seed in seeds for loss in GV_PAIR]
 
 
@@ -65,7 +70,7 @@ def table1(size: str) -> list[Run]:
     """Three models x three scales x {base, base + GV}, the seeds in the outer loop."""
     return [
         _table_run(size, model=model, scale=scale, loss=loss, seed=seed)
-        for seed in some_seeds(size, 6, small=2)
+        for seed in seeds_from_zero(size, 6, small=2)
         for scale in (2, 3, 4)
         for model in BASES
         for loss in with_and_without_gv(model)
@@ -76,7 +81,7 @@ def table2(size: str) -> list[Run]:
     """VDSR at x2: {L2, L1, SSIM} x {alone, + TV, + GV}, with the authors' weights."""
     return [
         _table_run(size, loss=f"{pixel}{added}", seed=seed)
-        for seed in some_seeds(size, 6, small=2)
+        for seed in seeds_from_zero(size, 6, small=2)
         for pixel in PIXELS
         for added in ADDED
     ]
@@ -116,7 +121,7 @@ def chosen(size: str) -> list[Run]:
     """Table 2's TV and GV again, with the weights that the trials chose."""
     return [
         _table_run(size, loss=loss, seed=seed, factor=factor)
-        for seed in some_seeds(size, 6, small=2)
+        for seed in seeds_from_zero(size, 6, small=2)
         for loss, factor in CHOSEN.items()
     ]
 
@@ -125,7 +130,9 @@ def arms(size: str) -> list[Run]:
     """The official recipe at its own learning rate: L2 and L1, alone and with GV, and L2 + TV."""
     losses = (*GV_PAIR, "l1", "l1+gv", "l2+tv2")
     return [
-        official_run(size, loss=loss, seed=seed) for seed in some_seeds(size, 8) for loss in losses
+        official_run(size, loss=loss, seed=seed)
+        for seed in seeds_from_zero(size, 8)
+        for loss in losses
     ]
 
 
@@ -136,7 +143,7 @@ def again(size: str) -> list[Run]:
     """
     return [
         official_run(size, seed=8 + seed, **fields)
-        for seed in some_seeds(size, 16, small=2)
+        for seed in seeds_from_zero(size, 16, small=2)
         for fields in (*PLAIN, {"loss": "l2+tv2"}, RESCALED)
     ]
 
@@ -145,7 +152,7 @@ def scales(size: str) -> list[Run]:
     """L2, L2 + GV and L2 with the rescaled gradient at x3 and x4, as `again` has them at x2."""
     return [
         official_run(size, seed=seed, scale=scale, **fields)
-        for seed in some_seeds(size, 16)
+        for seed in seeds_from_zero(size, 16)
         for scale in (3, 4)
         for fields in (*PLAIN, RESCALED)
     ]
@@ -161,7 +168,7 @@ def models(size: str) -> list[Run]:
         official_run(
             size, model=model, scale=scale, loss=loss, seed=seed, channels="rgb", size=model_size
         )
-        for seed in some_seeds(size, 8)
+        for seed in seeds_from_zero(size, 8)
         for scale in (2, 3, 4)
         for model, model_size in sizes.items()
         for loss in with_and_without_gv(model)
@@ -172,7 +179,7 @@ def rates(size: str) -> list[Run]:
     """The trials that choose learning rates, equally many for every loss of a recipe."""
     return [
         official_run(size, loss=loss, seed=TRIAL_SEED + trial, recipe=recipe, learning_rate=rate)
-        for trial in some_seeds(size, 2)
+        for trial in seeds_from_zero(size, 2)
         for recipe, loss in BEST
         for rate in (RATES[recipe][2:4] if size in SMALL else RATES[recipe])
     ]
@@ -198,7 +205,7 @@ def pixel_only(size: str) -> list[Run]:
 
     Those weights drift away from the ones that L2 + GV reaches, and the two norms with them.
     """
-    return [official_run(size, seed=seed, **RESCALED) for seed in some_seeds(size, 8)]
+    return [official_run(size, seed=seed, **RESCALED) for seed in seeds_from_zero(size, 8)]
 
 
 def budget(size: str) -> list[Run]:
@@ -207,7 +214,7 @@ def budget(size: str) -> list[Run]:
         official_run(size, loss=loss, seed=seed, steps=times * OFFICIAL_SIZES[size]["steps"])
         for times in BUDGETS
         if size not in SMALL or times == 3
-        for seed in some_seeds(size, 6)
+        for seed in seeds_from_zero(size, 6)
         for loss in GV_PAIR
     ]
 
@@ -218,7 +225,7 @@ def finetuned(size: str) -> list[Run]:
     fields = GRID_SIZES[size] | {"start_steps": steps, "steps": max(3, steps // 4)}
     return [
         Run(loss=loss, seed=seed, learning_rate=5e-4, **fields)
-        for seed in some_seeds(size, 6)
+        for seed in seeds_from_zero(size, 6)
         for loss in GV_PAIR
     ]
 
@@ -284,7 +291,7 @@ def _at_best(size: str, recipe: str, seeds: int) -> list[Run]:
     """Make the runs of one recipe, every loss at its best learning rate."""
     return [
         official_run(size, loss=loss, seed=seed, recipe=recipe, learning_rate=rate)
-        for seed in some_seeds(size, seeds)
+        for seed in seeds_from_zero(size, seeds)
         for (of, loss), rate in BEST.items()
         if of == recipe
     ]

@@ -1,4 +1,4 @@
-"""What all grids share: their sizes, the authors' recipe, seeds, and the pictures they measure."""
+"""What the grids share: sizes, the authors' recipe and weights, seeds, and test pictures."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +21,6 @@ CELLS: tuple[dict[str, Any], ...] = (  # where the best constant is looked for b
     {"model": "edsr", "scale": 2, "channels": "rgb"},
     {"model": "espcn", "scale": 2, "channels": "rgb", "size": "paper"},
 )
-CELLS_AT_X2 = CELLS[2:]  # other models than VDSR
 SEEDS_NEW = range(24, 40)  # first used after the plan was committed; these decide
 TRIAL_SEED = 100  # weights and rates are chosen with this seed and above; no result uses them
 TRIAL_SET = "BSDS500-valid"  # weights and rates are chosen on these images
@@ -33,11 +32,6 @@ GRID_SIZES: dict[str, dict[str, Any]] = {
     "full": {"steps": 30000, "train_set": "BSDS500-T91", "size": "paper"},  # for a GPU
 }
 SMALL = ("smoke", "quick")  # sizes that only show how it works: fewer seeds, fewer settings
-PUBLISHED: dict[str, dict[str, Any]] = {  # added in size "full", besides recipe and crop size
-    "vdsr": {"channels": "luma", "batch_size": 64, "learning_rate": 0.1},
-    "edsr": {"batch_size": 16, "learning_rate": 1e-4},
-    "espcn": {"channels": "luma", "batch_size": 16, "learning_rate": 0.01},
-}
 OFFICIAL: dict[str, Any] = {  # VDSR at x2 as the authors' script trains it; see `official`
     "size": "paper",
     "channels": "rgb-to-grey",
@@ -78,7 +72,7 @@ def trial_and_test_set(size: str) -> tuple[str, str]:
     """
     check_choice("size", size, GRID_SIZES)
     small = {
-        "smoke": ("builtin-valid_centre192", "builtin-valid_centre192"),
+        "smoke": ("builtin-valid_centre192", "builtin-test_centre192"),
         "quick": ("builtin-valid", "builtin-test"),
     }
     return small.get(size, (TRIAL_SET, "DIV2K_valid_centre256"))
@@ -109,16 +103,16 @@ def with_and_without_gv(model: str) -> tuple[str, str]:
     return BASES[model], f"{BASES[model]}+gv"
 
 
-def new_seeds(size: str, count: int, seeds: Sequence[int] = SEEDS_NEW) -> Sequence[int]:
+def deciding_seeds(size: str, count: int, seeds: Sequence[int] = SEEDS_NEW) -> Sequence[int]:
     """Return the first of the seeds that decide; one of them in a small size."""
     return seeds[: 1 if size in SMALL else count]
 
 
-def to_try(size: str, values: Sequence[float]) -> Sequence[float]:
-    """Return the values that trials try: all of them, or every second in a small size."""
-    return values[::2] if size in SMALL else values
+def to_try(size: str, values: Sequence[float], every: int = 2) -> Sequence[float]:
+    """Return the values that trials try: all of them, or every second or so in a small size."""
+    return values[::every] if size in SMALL else values
 
 
-def some_seeds(size: str, count: int, *, small: int = 1) -> range:
-    """Return `count` seeds, as many as a verdict needs, or `small` of them in a small size."""
+def seeds_from_zero(size: str, count: int, *, small: int = 1) -> range:
+    """Return the seeds from 0: `count` of them, or `small` of them in a small size."""
     return range(small if size in SMALL else count)
