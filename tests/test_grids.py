@@ -269,6 +269,7 @@ def test_the_best_constants_from_the_script_s_initial_weights_are_those_of_the_t
         "longer",
         "exact",
         "to-the-end",
+        "long-best-rate",
         "rivals",
         "other-rivals",
         "edge-loss",
@@ -292,7 +293,7 @@ def test_the_seeds_of_a_planned_grid_are_complete_and_on_one_type_of_machine(nam
     compared = ["seed", "steps", *(["model"] if name == "to-the-end" else [])]
     assert (runs.groupby(compared)["device"].nunique() == 1).all()
     assert set(rows["precision"]) == {"float32"}
-    sets = {"rivals": 4, "other-rivals": 3, "to-the-end": 3}.get(name, 2)
+    sets = {"rivals": 4, "other-rivals": 3, "to-the-end": 3, "long-best-rate": 3}.get(name, 2)
     assert (rows.groupby("run")["set"].nunique() == sets).all()
 
 
