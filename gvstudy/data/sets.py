@@ -104,7 +104,7 @@ def set_pictures(name: str) -> dict[str, Path]:
         folder = Path(str(files(entry["package"])))
         return _by_name([folder / picture for picture in entry["pictures"]])
     found: dict[str, Path] = {}
-    for subfolder in entry["folders"]:
+    for subfolder in entry.get("folders", ()):  # none for crops of built-in pictures
         found |= pictures_in(set_folder(subfolder))
     excluded = registry()[entry["without"]]["pictures"] if "without" in entry else ()
     wanted = entry.get("pictures", found)
@@ -174,8 +174,6 @@ def _source(name: str) -> tuple[dict[str, Path], int | None]:
     if name.startswith(FOLDER):
         return pictures_in(_find_folder(Path(name.removeprefix(FOLDER)))), None
     entry = registry()[name]
-    if "package" in entry:
-        return complete_set(name), entry.get("centre")
     if "centre_of" in entry and not is_there(name) and is_there(entry["centre_of"]):
         return complete_set(entry["centre_of"]), entry["centre"]
     return complete_set(name), None
