@@ -132,12 +132,14 @@ def data() -> None:
 @data.command("list")
 def list_sets() -> None:
     """List the sets: which are here and where, what they are, and their terms of use."""
-    for row in describe_sets().itertuples():
+    table = describe_sets()
+    width = table["name"].str.len().max()
+    for row in table.itertuples():
         mark = "+" if row.found else "-"
         click.echo(
-            f"{mark} {row.name:21} {row.pictures:4}  {row.role:10}  {row.what} ({row.terms})"
+            f"{mark} {row.name:{width}} {row.pictures:4}  {row.role:10}  {row.what} ({row.terms})"
         )
-        click.echo(f"  {'':27} {row.where}")
+        click.echo(f"  {'':{width + 6}} {row.where}")
     click.echo("Use folder:PATH for the pictures in a folder of your own.")
 
 
