@@ -40,6 +40,7 @@ PLANNED = (  # the experiments of PLAN.md
     "valid-padding",
     "full-size",
     "fan-out-trials",
+    "larger-constant-trials",
     "fan-out-lengths",
     "fan-out-constants",
     "fan-out-small-constants",

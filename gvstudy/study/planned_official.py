@@ -1,4 +1,4 @@
-"""Planned experiments by the authors' recipe: 1 to 6, 9 and 11 of `data/reference/PLAN.md`.
+"""Planned experiments by the authors' recipe: 1 to 6, 9, 11 and 20 of `data/reference/PLAN.md`.
 
 They are computed in float32 on every machine, and the variants of a seed are adjacent, so that
 pairs are complete early.
@@ -28,6 +28,7 @@ from gvstudy.study.common import (
 )
 
 CONSTANTS = (1, 3, 10, 30, 100, 300)  # factors on the loss that are tried, by loss
+LARGER_CONSTANTS = (1000, 3000)  # tried later, as the largest of these was the best
 LONGER_CONSTANTS = (1, 10, 30, 100)  # likewise at ten times the steps
 # Those of highest luma PSNR in the results `constant_trials` and `other_constant_trials`.
 BEST_CONSTANT = {
@@ -162,6 +163,14 @@ def fan_out_trials(size: str) -> list[Run]:
     return _constant_trials(size, GV_PAIR, fan="fan_out")
 
 
+def larger_constant_trials(size: str) -> list[Run]:
+    """Experiment 20: the same trials with larger constants.
+
+    Measure them on `TRIAL_SET`.
+    """
+    return _constant_trials(size, GV_PAIR, LARGER_CONSTANTS, fan="fan_out")
+
+
 def fan_out_lengths(size: str) -> list[Run]:
     """Experiment 11: L2 and L2 + GV, and each with the other's step lengths, likewise."""
     return [
@@ -269,6 +278,7 @@ GRIDS = (
     large_crops,
     valid_padding,
     fan_out_trials,
+    larger_constant_trials,
     fan_out_lengths,
     fan_out_constants,
     fan_out_small_constants,
@@ -291,12 +301,18 @@ def _script_run(grid_size: str, /, **fields: Any) -> Run:
     return _planned_run(grid_size, fan="fan_out", **fields)
 
 
-def _constant_trials(grid_size: str, losses: Sequence[str], /, **cell: Any) -> list[Run]:
-    """Make the trials that choose a constant for each of these losses."""
+def _constant_trials(
+    grid_size: str,
+    losses: Sequence[str],
+    tried: Sequence[float] = CONSTANTS,
+    /,
+    **cell: Any,
+) -> list[Run]:
+    """Make the trials that choose one of the constants for each of these losses."""
     return [
         _planned_run(grid_size, loss=loss, seed=TRIAL_SEED + trial, pixel_weight=constant, **cell)
         for trial in seeds_from_zero(grid_size, 2)
-        for constant in to_try(grid_size, CONSTANTS)
+        for constant in to_try(grid_size, tried)
         for loss in losses
     ]
 
