@@ -12,6 +12,7 @@ import pytest
 
 from gvstudy.config import Run
 from gvstudy.paths import package_data
+from gvstudy.study import reference
 from gvstudy.study.common import GRID_SIZES
 from gvstudy.study.entry import description_of
 from gvstudy.study.grids import GRIDS
@@ -21,6 +22,7 @@ DIGESTS = {  # SHA-256 of the decoded training pictures
     "BSDS500": "42a3b9b16a90be5264c4ed9cfcbb9b2e8f147754432db76c021298383fdff481",
     "DIV2K_train_centre128": "d4ac435862d28d495522cc413cc6a2edbd10d9434ff3f9a2d5388472c2eb1b6e",
 }
+# Results that are older than the plan.
 REFERENCE = ("chosen", "controls", "official", "readings", "reduced", "trials", "weights")
 KEYS = {  # SHA-256 of a grid's keys in all sizes, its first 16 digits
     "headline": "e38cdb6d1b099598",
@@ -129,7 +131,14 @@ PLANNED = {
     "colour_models": 24,
     "colour_full_rates": 16,
     "colour_full": 12,
+    "long_rates": 24,
+    "long_best_rate": 18,
 }
+
+
+def test_no_result_is_left_out():
+    saved = {name for name in reference.known_results() if not name.startswith(reference.FRESH)}
+    assert saved == {*REFERENCE, *PLANNED}
 
 
 def reference_runs(results):

@@ -4,6 +4,7 @@ import re
 import subprocess
 
 import pytest
+from test_ids import REFERENCE
 
 from gvstudy.paths import checkout, package_data
 from gvstudy.study import reference
@@ -84,6 +85,13 @@ def test_the_plan_has_all_experiments_amendments_and_a_status_of_each():
     named = [range(int(first), int(last or first) + 1) for first, last in spans]
     assert sorted(number for some in named for number in some) == list(range(1, 21))
     assert "## Amendments" in plan
+
+
+def test_every_result_is_of_an_experiment_or_older_than_the_plan():
+    saved = {name for name in reference.known_results() if not name.startswith(reference.FRESH)}
+    assert saved - EXPERIMENTS.keys() == set(REFERENCE)
+    numbers = {number for planned in EXPERIMENTS.values() for number in planned}
+    assert numbers == set(range(1, 21))
 
 
 def runs_of_its_own(results):

@@ -6,44 +6,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from effects import DIV2K, by_factor, from_script_weights, mean, rows
 
 from gvstudy.study import reference, statistics
 from gvstudy.study.planned_official import SEEDS_FAN_OUT
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 FINDINGS = README.partition("## What we found")[2].partition("\n## ")[0]
-DIV2K = "DIV2K_valid_centre256"
-
-
-def rows(name, *grids, **fields):
-    found = reference.load(name, list(grids))
-    for field, value in fields.items():
-        found = found[found[field] == value]
-    return found
-
-
-def mean(ours, base, metric):
-    (effect,) = statistics.compare(ours, base, metric).values()
-    return effect.mean
 
 
 def test_it_is_short():
     assert len(re.sub(r"\]\(.*?\)", "]", README).split()) <= 600
 
 
-def by_factor(found):
-    """The rows by the factor on the loss and the loss."""
-    return dict(iter(found.groupby([found["pixel_weight"].fillna(1), "loss"])))
-
-
 @pytest.fixture(scope="module")
 def deciding():
     """Sixteen seeds from the script's initial weights, by the factor on the loss and the loss."""
-    names = ("fan-out-lengths", "fan-out-constants")
-    parts = [rows(name.replace("-", "_"), name, set=DIV2K) for name in names]
-    found = pd.concat(parts)
-    found = found[found["lengths_from"].isna()]
-    by = by_factor(found)
+    by = from_script_weights()
     assert all(set(some["seed"]) == set(SEEDS_FAN_OUT) for some in by.values())
     return by
 
