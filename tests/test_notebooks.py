@@ -209,10 +209,11 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         "0.00001": "the figure's axis",
         **dict.fromkeys(("0.05", "0.06"), "trained again"),
     },
+    "09_claims": {"0.031": "2 / 2^6"},
     "A2_gv_in_your_training": {"0.5": "neosr's option"},
     "solutions/01_gradient_maps": {"0.005": "an assertion's limit"},
     "solutions/05_variance_histograms": dict.fromkeys(("0.16", "0.10", "0.17"), "another machine"),
-    "solutions/08_what_to_use_instead": {"0.88": "the figure's axis"},
+    "solutions/08_what_to_use_instead": {"0.02": "between two lines"},
 }
 
 

@@ -3,12 +3,12 @@
 import re
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from effects import DIV2K, by_factor, from_script_weights, mean, rows
 
 from gvstudy.study import reference, statistics
+from gvstudy.study.common import SEEDS_NEW
 from gvstudy.study.planned_official import SEEDS_FAN_OUT
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -27,31 +27,61 @@ def deciding():
     return by
 
 
-def test_the_authors_recipe(deciding):
-    l2, gv = deciding[1, "l2"], deciding[1, "l2+gv"]
-    assert f"{mean(gv, l2, 'psnr_y'):+.2f} dB and" in FINDINGS
-    assert f"{mean(gv, l2, 'ssim_y'):+.3f} of SSIM with sixteen new seeds" in FINDINGS
+def of_gv(by, factor=1, *, recipe="official", equivalence=False, others=()):
+    """The cells of the table's row: what GV changes, bold where the family of the plan is sure.
+
+    `others` are the family's other pairs of factors and losses, `factor` the loss's.
+    """
+    pairs = {factor: (by[factor, "l2+gv"], by[factor, "l2"])}
+    pairs |= {pair: (by[pair[0]], by[pair[1]]) for pair in others}
+    effects = statistics.changes(pairs, ["psnr_y", "ssim_y"])
+    verdicts = statistics.judge(effects, recipe, equivalence=equivalence)
+    shown = []
+    for metric, digits in (("psnr_y", 2), ("ssim_y", 3)):
+        text = f"{effects[factor, metric].mean:+.{digits}f}"
+        sure = verdicts[factor, metric] in ("confirmed", "contradicted")
+        assert sure or verdicts[factor, metric] == "undecided", "as the text above the table says"
+        shown.append(f"**{text}**" if sure else text)
+    return " | ".join(shown)
+
+
+def gv_at(factor):
+    return ((factor, "l2+gv"), (factor, "l2"))
+
+
+def test_the_table(deciding):
+    constant = [((300, "l2"), (1, loss)) for loss in ("l2", "l2+gv")]
+    lines = {"Authors' recipe, scaled down": of_gv(deciding, others=constant)}
+    older = rows("constants", "constants", set=DIV2K)
+    older = by_factor(older[older["seed"].isin(SEEDS_NEW)])
+    lines["The same from other initial weights"] = of_gv(older, others=constant)
+    lines["The loss times 300"] = of_gv(deciding, 300)
+    longer = rows("longer", "longer", set=DIV2K, steps=3750)
+    longer = by_factor(longer[longer["lengths_from"].isna()])
+    both = {"others": [gv_at(100)], "equivalence": True}
+    lines["Ten times the steps"] = of_gv(longer, **both)
+    both = {"others": [gv_at(1)], "equivalence": True}
+    lines["Ten times the steps, the loss times 100"] = of_gv(longer, 100, **both)
+    exact = by_factor(rows("exact", "exact", set=DIV2K))
+    lines["In full, as the authors train"] = of_gv(exact, others=[gv_at(300)])
+    lines["In full, the loss times 300"] = of_gv(exact, 300, others=[gv_at(1)])
+    under_adam = {"recipe": "tuned", "equivalence": True}
+    tuned = rows("reduced", "headline", set=DIV2K, model="vdsr", scale=2)
+    tuned = by_factor(tuned.assign(pixel_weight=1))
+    lines["Adam, scaled down (older than the plan)"] = of_gv(tuned, **under_adam)
+    seeds = [longer, exact, tuned, deciding, older]
+    assert {some["seed"].nunique() for by in seeds for some in by.values()} == {6, 8, 16}
+    for name, cells in lines.items():
+        assert f"| {name} | {cells} |" in FINDINGS
 
 
 def test_a_constant(deciding):
-    l2, scaled, with_gv = deciding[1, "l2"], deciding[300, "l2"], deciding[300, "l2+gv"]
+    l2, scaled = deciding[1, "l2"], deciding[300, "l2"]
     gain = mean(scaled, l2, "psnr_y")
-    assert f"gains {gain:.2f} dB and {mean(scaled, l2, 'ssim_y'):+.3f} of SSIM" in FINDINGS
-    (cost,) = statistics.compare(with_gv, scaled, "psnr_y").values()
-    assert f"GV then costs {-cost.mean:.2f} dB." in FINDINGS
-
-
-def test_in_full():
-    by = by_factor(rows("exact", "exact", set=DIV2K))
-    (gain,) = statistics.compare(by[1, "l2+gv"], by[1, "l2"], "psnr_y").values()
-    low, high = gain.seeds
-    assert f"undecided**: {gain.mean:+.2f} dB ({low:.2f} to {high:+.2f}, eight seeds; " in FINDINGS
-    assert low < 0 < high
-    assert len(gain.by_seed) == 8
-    assert f"{np.mean(gain.by_seed[:7]):.2f} with seven)" in FINDINGS
-    more = mean(by[300, "l2"], by[1, "l2"], "psnr_y")
-    cost = -mean(by[300, "l2+gv"], by[300, "l2"], "psnr_y")
-    assert f"In full it gains {more:.2f} dB, and GV costs {cost:.2f}." in FINDINGS
+    said = f"300 times L2 gains {gain:.2f} dB and {mean(scaled, l2, 'ssim_y'):.3f} of SSIM over L2"
+    exact = by_factor(rows("exact", "exact", set=DIV2K))
+    in_full = mean(exact[300, "l2"], exact[1, "l2"], "psnr_y")
+    assert f"{said}, in full {in_full:.2f} dB" in FINDINGS
 
 
 def test_a_constant_with_edsr():
@@ -75,19 +105,19 @@ def test_large_crops():
     verdicts = statistics.judge_planned(statistics.changes(pairs))
     sure = [pair for pair, verdict in verdicts.items() if verdict != "undecided"]
     assert sure == [("x2", "ssim_y")]
-    assert "two large crops a step only SSIM is confirmed; at x3 and x4 neither" in FINDINGS
+    assert "two large crops a step only SSIM at x2 is confirmed; at x3 and x4 neither" in FINDINGS
 
 
 def test_the_step_lengths(deciding):
     yoked = rows("fan_out_lengths", "fan-out-lengths", set=DIV2K, lengths_from="l2+gv")
     gain = mean(yoked, deciding[1, "l2"], "psnr_y")
-    assert f"L2 with the same step lengths gains {gain:.2f} dB" in FINDINGS
+    assert f"L2 with GV's step lengths gains {gain:.2f} dB" in FINDINGS
     (rest,) = statistics.compare(deciding[1, "l2+gv"], yoked, "psnr_y").values()
     low, high = rest.seeds
     assert low < 0 < high
     assert "direction adds is undecided" in FINDINGS
     more = mean(deciding[1, "l2+gv"], yoked, "ssim_y")
-    assert f"It adds {more:.3f} of SSIM, confirmed, but undecided from" in FINDINGS
+    assert f"In SSIM it adds {more:.3f}, confirmed, but undecided from" in FINDINGS
 
 
 def test_ten_times_the_steps():
@@ -98,14 +128,8 @@ def test_ten_times_the_steps():
     constant = plain["pixel_weight"].fillna(1)
     by = dict(iter(plain.groupby([constant, plain["loss"]])))
     l2, gv, scaled, with_gv = (by[k, loss] for k in (1, 100) for loss in ("l2", "l2+gv"))
-    gain, own = mean(gv, l2, "ssim_y"), mean(gv, yoked, "ssim_y")
-    said = f"GV gains {gain:.3f} of SSIM**, {own:.4f} of it over its step lengths"
-    assert f"{said}; PSNR is undecided" in FINDINGS
     sure = statistics.changes({"own": (gv, yoked)}, ["psnr_y", "ssim_y"])
     assert [*statistics.judge(sure, "official").values()] == ["contradicted", "confirmed"]
-    cost = -mean(with_gv, scaled, "psnr_y")
-    said = f"With 100 times the loss it adds less than our margin, and costs {cost:.2f} dB"
-    assert said in FINDINGS
     assert mean(with_gv, scaled, "ssim_y") < statistics.MARGINS["ssim_y"]
     family = statistics.changes({"1": (gv, l2), "100": (with_gv, scaled)}, ["psnr_y", "ssim_y"])
     assert statistics.judge(family, "official") == {
@@ -118,10 +142,9 @@ def test_ten_times_the_steps():
 
 def test_adam_s_costs():
     found = rows("reduced", "table1", set=DIV2K)
-    found = found[found["model"].isin(["vdsr", "espcn"])]
+    found = found[(found["model"] == "espcn") & (found["scale"] == 2)]
     with_gv, base = (found[found["loss"] == loss] for loss in ("l2+gv", "l2"))
-    costs = [-e.mean for e in statistics.compare(with_gv, base, "psnr_y").values()]
-    assert f"costs VDSR and ESPCN {min(costs):.2f} to {max(costs):.2f} dB" in FINDINGS
+    assert f"Under Adam ESPCN loses {-mean(with_gv, base, 'psnr_y'):.2f} dB at x2" in FINDINGS
 
 
 def test_ten_times_the_steps_under_adam():
@@ -140,11 +163,12 @@ def test_ten_times_the_steps_under_adam():
     rated = statistics.changes(rated, ["psnr_y", "ssim_y"])
     judged = statistics.judge(rated)
     assert (judged[0.01, "psnr_y"], judged[0.001, "psnr_y"]) == ("contradicted", "undecided")
-    of_vdsr, of_espcn = -at_the_authors.mean, -rated[0.01, "psnr_y"].mean
+    of_espcn = -rated[0.01, "psnr_y"].mean
     assert set(again[0]["steps"]) == {30_000}
-    said = f"With 20,000 or 30,000 steps at x2 VDSR loses {of_vdsr:.2f}, ESPCN {of_espcn:.2f}"
-    tenth = "A tenth of the weight: no difference with VDSR, undecided with ESPCN"
-    assert f"{said}. {tenth}" in FINDINGS
+    assert f"ESPCN loses {of_espcn:.2f} dB at x2, in short and long trainings" in FINDINGS
+    psnr, ssim = at_the_authors.mean, family[("vdsr", 0.01), "ssim_y"].mean
+    assert f"| Adam, ten times the steps | **{psnr:+.2f}** | **{ssim:+.3f}** |" in FINDINGS
+    assert verdicts[("vdsr", 0.01), "ssim_y"] == "contradicted"
     assert set(by["vdsr", 0]["steps"]) == {20_000}
     assert verdicts[("vdsr", 0.01), "psnr_y"] == "contradicted"
     assert {verdicts[("vdsr", 0.001), one] for one in ("psnr_y", "ssim_y")} == {"no difference"}
