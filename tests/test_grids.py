@@ -41,6 +41,7 @@ PLANNED = (  # the experiments of PLAN.md
     "full-size",
     "fan-out-trials",
     "larger-constant-trials",
+    "larger-constants",
     "fan-out-lengths",
     "fan-out-constants",
     "fan-out-small-constants",
@@ -252,6 +253,14 @@ def test_the_best_constants_from_the_script_s_initial_weights_are_those_of_the_t
     assert best_constants(tried) == planned_official.BEST_CONSTANT_FAN_OUT
 
 
+def test_of_larger_constants_the_best_is_that_of_the_trials():
+    names = ("fan_out_trials", "larger_constant_trials")
+    trials = pd.concat([reference.load(name, [name.replace("_", "-")]) for name in names])
+    every = (*planned_official.CONSTANTS, *planned_official.LARGER_CONSTANTS)
+    chosen = best_constants(psnr_by_constant(trials, "loss"), every)
+    assert chosen == dict.fromkeys(("l2", "l2+gv"), planned_official.BEST_CONSTANT_LARGER)
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -272,6 +281,7 @@ def test_the_best_constants_from_the_script_s_initial_weights_are_those_of_the_t
         "to-the-end",
         "long-best-rate",
         "rivals",
+        "equal-variance",
         "other-rivals",
         "edge-loss",
         "colour-loss",
@@ -294,8 +304,9 @@ def test_the_seeds_of_a_planned_grid_are_complete_and_on_one_type_of_machine(nam
     compared = ["seed", "steps", *(["model"] if name == "to-the-end" else [])]
     assert (runs.groupby(compared)["device"].nunique() == 1).all()
     assert set(rows["precision"]) == {"float32"}
-    sets = {"rivals": 4, "other-rivals": 3, "to-the-end": 3, "long-best-rate": 3}.get(name, 2)
-    assert (rows.groupby("run")["set"].nunique() == sets).all()
+    sets = {"rivals": 4, "other-rivals": 3, "to-the-end": 3, "long-best-rate": 3}
+    sets["equal-variance"] = 1
+    assert (rows.groupby("run")["set"].nunique() == sets.get(name, 2)).all()
 
 
 def test_the_controls_of_lengths_do_what_their_names_say():

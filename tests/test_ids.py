@@ -54,6 +54,7 @@ KEYS = {  # SHA-256 of a grid's keys in all sizes, its first 16 digits
     "valid-padding": "c0c3be636cf2df78",
     "fan-out-trials": "ed1984299561de0a",
     "larger-constant-trials": "06de3cf151417334",
+    "larger-constants": "b822756f9c0df361",
     "fan-out-lengths": "d89bef67e8d15c7d",
     "fan-out-constants": "44ea98be349a104f",
     "fan-out-small-constants": "7e2446114c5d6507",
@@ -102,6 +103,7 @@ PLANNED = {
     "valid_padding": 32,
     "large_crops": 192,
     "fan_out_trials": 24,
+    "larger_constant_trials": 8,
     "fan_out_lengths": 64,
     "fan_out_constants": 32,
     "fan_out_small_constants": 48,
@@ -133,6 +135,7 @@ PLANNED = {
     "colour_full": 12,
     "long_rates": 24,
     "long_best_rate": 18,
+    "equal_variance": 48,
 }
 
 
@@ -194,7 +197,7 @@ def keys(name):
 
 def test_no_grid_is_left_out():
     assert KEYS.keys() == GRIDS.keys()
-    assert sum(len(keys(name)) for name in GRIDS) == 7216
+    assert sum(len(keys(name)) for name in GRIDS) == 7252
 
 
 @pytest.mark.parametrize("name", KEYS)

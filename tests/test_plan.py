@@ -54,6 +54,7 @@ EXPERIMENTS = {
     "long_best_rate": (18,),
     "equal_variance": (19,),
     "larger_constant_trials": (20,),
+    "larger_constants": (20,),
     "longer": (5,),
 }
 

@@ -52,10 +52,12 @@ IN_FULL: tuple[dict[str, Any], ...] = tuple(
     for loss in GV_PAIR
     for constant in (1, BEST_CONSTANT_FAN_OUT[loss])
 )
+BEST_CONSTANT_LARGER = 1000  # for L2 and L2+GV, of all up to 3000, in `larger_constant_trials`
 BEST_CONSTANT_LONGER = {"l2": 100, "l2+gv": 100}  # at ten times the steps, in `longer_trials`
 SEEDS_SEEN = range(24)  # of the authors' recipe in older results
 SEEDS_FAN_OUT = range(40, 56)  # decide experiment 11
 SEEDS_EXACT = range(1, 9)  # decide experiment 9
+SEEDS_LARGER = range(86, 94)  # decide experiment 20
 # L2's direction with the step lengths of L2 + GV, and the other way round.
 YOKED: dict[str, Any] = {"loss": "l2", "lengths_from": "l2+gv"}
 MIRROR: dict[str, Any] = {"loss": "l2+gv", "lengths_from": "l2"}
@@ -171,6 +173,15 @@ def larger_constant_trials(size: str) -> list[Run]:
     return _constant_trials(size, GV_PAIR, LARGER_CONSTANTS, fan="fan_out")
 
 
+def larger_constants(size: str) -> list[Run]:
+    """Experiment 20: L2 and L2 + GV, each times the constant that these trials chose."""
+    return [
+        _script_run(size, seed=seed, loss=loss, pixel_weight=BEST_CONSTANT_LARGER)
+        for seed in deciding_seeds(size, 8, SEEDS_LARGER)
+        for loss in GV_PAIR
+    ]
+
+
 def fan_out_lengths(size: str) -> list[Run]:
     """Experiment 11: L2 and L2 + GV, and each with the other's step lengths, likewise."""
     return [
@@ -279,6 +290,7 @@ GRIDS = (
     valid_padding,
     fan_out_trials,
     larger_constant_trials,
+    larger_constants,
     fan_out_lengths,
     fan_out_constants,
     fan_out_small_constants,
