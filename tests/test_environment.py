@@ -33,6 +33,25 @@ def test_environment_yml_has_the_pins():
     assert pinned.keys() >= NAMED | {"scikit-image"}
 
 
+def test_environment_yml_and_make_say_how_much_each_build_downloads():
+    for name in ("environment.yml", "install_torch.py"):
+        text = re.sub(r"\n *#", "", (ROOT / name).read_text())
+        assert "some 200 MB" in text
+        assert "brings several gigabytes of CUDA" in text
+
+
+def test_binder_builds_from_environment_yml():
+    """Binder prefers the folders and the file that must be missing.
+
+    It copies the whole project before it installs only where a line of pip's names a local file.
+    """
+    assert not [name for name in ("binder", ".binder", "Dockerfile") if (ROOT / name).exists()]
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert "python=3.11" in environment["dependencies"]
+    by_pip = environment["dependencies"][-1]["pip"]
+    assert {"--constraint constraints.txt", "--editable .[notebooks,test]"} <= set(by_pip)
+
+
 @pytest.mark.parametrize("requirement", DECLARED, ids=lambda requirement: requirement.name)
 def test_what_is_declared_is_pinned_within_its_bounds(requirement):
     pins = {normal(name): version for name, version in PINS.items()}
