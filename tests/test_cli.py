@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from gvstudy import Run
-from gvstudy.cli import main
+from gvstudy.cli import _describe_work, main
 from gvstudy.data.sets import load_images
 from gvstudy.images import read, write
 from gvstudy.paths import package_data
@@ -357,6 +358,20 @@ def test_a_grid_is_written_to_a_folder(tmp_path):
     refused(gvstudy("grid", "headline", *options, "--add", "--overwrite"), "not both")
     for option in ("--add", "--overwrite"):
         assert gvstudy("grid", "headline", *options, option).exit_code == 0
+
+
+@pytest.mark.usefixtures("tiny_grid")
+def test_a_grid_says_first_what_is_left(store, monkeypatch):
+    grid = ["grid", "headline", "--size", "smoke", "--test-set", "builtin-valid"]
+    first = f"2 runs of size smoke: 0 finished in {store}; to train: 2, 6 steps\n"
+    assert gvstudy(*grid).stderr.startswith(first)
+    assert gvstudy(*grid).stderr.startswith(f"2 runs of size smoke: 2 finished in {store}\n")
+    runs = GRIDS["headline"]("smoke")
+    more = [replace(run, seed=seed, start_steps=3) for run in runs for seed in (1, 2)]
+    monkeypatch.setattr(Store, "seconds_to_train", lambda self, missing, finished: 600.0)
+    text = _describe_work(Store(), runs + more, "smoke")
+    assert "6 runs of size smoke: 2 finished" in text
+    assert text.endswith("to train: 6, 18 steps, some 10 minutes at the pace of those"), text
 
 
 @pytest.mark.slow
