@@ -26,6 +26,8 @@ from gvstudy.study.grids import GRIDS, keeps_weights
 from gvstudy.study.store import Store
 from gvstudy.training import DivergedError
 
+needs_pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes in folders here")
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -160,6 +162,7 @@ def test_a_picture_that_is_not_finite_is_not_written(store, folder, tmp_path):
     assert not list((tmp_path / "out").iterdir())
 
 
+@needs_pipes
 def test_targets_that_are_no_regular_files_are_refused(folder, tmp_path):
     pipe = tmp_path / "rows.csv"
     os.mkfifo(pipe)
@@ -171,6 +174,7 @@ def test_targets_that_are_no_regular_files_are_refused(folder, tmp_path):
     refused(gvstudy(*command), "not a regular file")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
 def test_a_link_is_followed(folder, tmp_path):
     (tmp_path / "real.csv").write_text("old")
     (tmp_path / "link.csv").symlink_to("real.csv")
@@ -234,6 +238,7 @@ def test_upscale_reads_every_picture_before_it_writes_the_first(folder, tmp_path
     assert gvstudy(*command).exit_code == 0
 
 
+@needs_pipes
 def test_a_named_pipe_is_no_picture(folder, tmp_path):
     os.mkfifo(folder / "pipe.png")
     refused(gvstudy("upscale", folder / "pipe.png", "--out", tmp_path), "no regular file")
@@ -261,6 +266,7 @@ def test_only_takes_no_empty_text():
     refused(gvstudy("study", "--only", ""), "--only '' names no notebook")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no sh")
 def test_a_reader_that_leaves_is_no_error():
     command = f"{Path(sys.executable).parent / 'gvstudy'} data list | true"
     shown = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
