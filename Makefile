@@ -18,8 +18,9 @@ LAST := $(shell cat $(INSTALLED) 2>/dev/null)
 TORCH ?= $(or $(LAST),$(if $(shell nvidia-smi -L 2>/dev/null),cuda,cpu))
 
 # Kernels start in the notebooks' folder, so a relative folder of data sets would not be found.
+# Its name may hold spaces, at which abspath would split it.
 ifdef GVSTUDY_DATA
-export GVSTUDY_DATA := $(abspath $(GVSTUDY_DATA))
+export GVSTUDY_DATA := $(if $(filter /%,$(firstword $(GVSTUDY_DATA))),,$(CURDIR)/)$(GVSTUDY_DATA)
 endif
 
 .PHONY: study check lint fast-tests test lab notebooks site clean another-build

@@ -1,7 +1,10 @@
 """constraints.txt, environment.yml and pyproject.toml agree; commands and citation are right."""
 
 import json
+import os
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -18,6 +21,8 @@ DECLARED = [
     for line in lines
 ]
 NAMED = {"torch", "jupyterlab", "matplotlib", "seaborn", "pandas", "papermill", "nbval"}
+
+needs_make = pytest.mark.skipif(not shutil.which("make"), reason="there is no make")
 
 
 def normal(name):
@@ -87,3 +92,30 @@ def test_the_development_container_installs_by_make():
     path = ROOT / ".devcontainer" / "devcontainer.json"
     target = json.loads(path.read_text(encoding="utf-8"))["postCreateCommand"].split()[1]
     assert "INSTALLED := " + target in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def make(folder, *arguments, **options):
+    """What make prints in a folder, without the choices of the make that runs this test."""
+    chosen = {"TORCH", "PROFILE", "WORKERS", "PYTHON", "MAKEFLAGS", "GVSTUDY_DATA"}
+    ours = {name: os.environ[name] for name in os.environ.keys() - chosen}
+    options["env"] = ours | options.pop("env", {})
+    return subprocess.check_output(["make", *arguments], cwd=folder, text=True, **options)
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A folder, with spaces in its name, that has what make looks at."""
+    folder = tmp_path / "my study of GV"
+    folder.mkdir()
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+@needs_make
+@pytest.mark.parametrize("name", ["/my data/sets", "my data/sets", "sets"])
+def test_the_folder_of_data_sets_reaches_what_make_runs(name, project):
+    show = 'show: ; @echo "$$GVSTUDY_DATA"'
+    options = {"input": show, "env": {"GVSTUDY_DATA": name}}
+    shown = make(project, "-f", "Makefile", "-f", "-", "show", **options)
+    assert shown == f"{project / name}\n"
