@@ -22,6 +22,7 @@ DECLARED = [
 ]
 NAMED = {"torch", "jupyterlab", "matplotlib", "seaborn", "pandas", "papermill", "nbval"}
 
+A3 = (ROOT / "notebooks" / "A3_running_headless.md").read_text(encoding="utf-8")
 needs_make = pytest.mark.skipif(not shutil.which("make"), reason="there is no make")
 
 
@@ -110,6 +111,30 @@ def project(tmp_path):
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, folder)
     return folder
+
+
+def recipe(project, target):
+    """The commands that make would run for a target, as in an active environment."""
+    printed = make(project, "--dry-run", target, "TORCH=cpu").replace("\\\n", "")
+    commands = re.findall(r"^(?:OMP_NUM_THREADS=1 )?\.venv/bin/(.*)", printed, re.MULTILINE)
+    return [" ".join(command.split()) for command in commands]
+
+
+@needs_make
+def test_the_plain_forms_are_what_make_runs(project):
+    installation = recipe(project, "lab")[:-1]
+    block = A3.partition("python -m venv .venv\n")[2].partition("```")[0].splitlines()
+    assert block[1:] == installation
+    (project / ".venv").mkdir()
+    (project / ".venv" / "installed").write_text("cpu\n")
+    plain = {
+        target: re.findall("`([^`]+)`(?:<br>| [|])", row)
+        for target, row in re.findall(r"^\| `make (\w+)` \| (.*)", A3, re.MULTILINE)
+    }
+    assert plain.keys() == {"study", "lab", "site", "check", "test"}
+    plain["test"] = plain["check"][:-1] + plain["test"]
+    for target, commands in plain.items():
+        assert commands == recipe(project, target)
 
 
 @needs_make
