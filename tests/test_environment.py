@@ -144,3 +144,14 @@ def test_the_folder_of_data_sets_reaches_what_make_runs(name, project):
     options = {"input": show, "env": {"GVSTUDY_DATA": name}}
     shown = make(project, "-f", "Makefile", "-f", "-", "show", **options)
     assert shown == f"{project / name}\n"
+
+
+def test_the_repository_s_address_is_to_be_filled_in_once():
+    placeholder = "OWN" + "ER"
+    texts = [path for kind in ("md", "py", "toml", "yml", "cff", "ipynb")
+             for path in ROOT.rglob(f"*.{kind}") if ".venv" not in path.parts]  # fmt: skip
+    found = [path.name for path in texts if placeholder in path.read_text(encoding="utf-8")]
+    assert found == ["pyproject.toml"]
+    address = PROJECT["urls"]["Repository"]
+    assert placeholder in address
+    assert "[project.urls]" in A3
