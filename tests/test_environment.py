@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 import tomllib
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,25 @@ def test_binder_builds_from_environment_yml():
 def test_what_is_declared_is_pinned_within_its_bounds(requirement):
     pins = {normal(name): version for name, version in PINS.items()}
     assert pins[normal(requirement.name)] in requirement.specifier
+
+
+def test_what_they_need_is_pinned_too():
+    pins, waiting, seen = {normal(name) for name in PINS}, list(DECLARED), set()
+    while waiting:
+        requirement = waiting.pop()
+        extras = requirement.extras or {""}
+        entry = (normal(requirement.name), *sorted(extras))
+        if entry not in seen:
+            seen.add(entry)
+            with suppress(PackageNotFoundError):  # what only another system needs
+                needed = map(Requirement, requires(requirement.name) or [])
+                waiting += [
+                    other
+                    for other in needed
+                    if not other.marker
+                    or any(other.marker.evaluate({"extra": extra}) for extra in extras)
+                ]
+    assert {name for name, *_ in seen} <= pins
 
 
 def test_the_version_is_the_same_everywhere():
