@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -268,7 +269,7 @@ def test_only_takes_no_empty_text():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no sh")
 def test_a_reader_that_leaves_is_no_error():
-    command = f"{Path(sys.executable).parent / 'gvstudy'} data list | true"
+    command = f"{shlex.quote(str(Path(sys.executable).parent / 'gvstudy'))} data list | true"
     shown = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
     assert shown.stderr == ""
 

@@ -118,7 +118,7 @@ def test_the_development_container_installs_by_make():
 
 def make(folder, *arguments, **options):
     """What make prints in a folder, without the choices of the make that runs this test."""
-    chosen = {"TORCH", "PROFILE", "WORKERS", "PYTHON", "MAKEFLAGS", "GVSTUDY_DATA"}
+    chosen = {"TORCH", "PROFILE", "WORKERS", "PYTHON", "MAKEFLAGS", "MAKELEVEL", "GVSTUDY_DATA"}
     ours = {name: os.environ[name] for name in os.environ.keys() - chosen}
     options["env"] = ours | options.pop("env", {})
     return subprocess.check_output(["make", *arguments], cwd=folder, text=True, **options)
@@ -134,16 +134,16 @@ def project(tmp_path):
     return folder
 
 
-def recipe(project, target):
-    """The commands that make would run for a target, as in an active environment."""
-    printed = make(project, "--dry-run", target, "TORCH=cpu").replace("\\\n", "")
+def recipe(project, *arguments):
+    """The commands that make would run, as in an active environment."""
+    printed = make(project, "--dry-run", *arguments).replace("\\\n", "")
     commands = re.findall(r"^(?:OMP_NUM_THREADS=1 )?\.venv/bin/(.*)", printed, re.MULTILINE)
     return [" ".join(command.split()) for command in commands]
 
 
 @needs_make
 def test_the_plain_forms_are_what_make_runs(project):
-    installation = recipe(project, "lab")[:-1]
+    installation = recipe(project, "lab", "TORCH=cpu")[:-1]
     block = A3.partition("python -m venv .venv\n")[2].partition("```")[0].splitlines()
     assert block[1:] == installation
     (project / ".venv").mkdir()
@@ -156,6 +156,17 @@ def test_the_plain_forms_are_what_make_runs(project):
     plain["test"] = plain["check"][:-1] + plain["test"]
     for target, commands in plain.items():
         assert commands == recipe(project, target)
+
+
+@needs_make
+def test_make_installs_again_only_for_another_build(project):
+    """The file `installed` holds the build that was asked for last."""
+    assert "install_torch.py cpu" in make(project, "--dry-run", "lab", "TORCH=cpu")
+    (project / ".venv").mkdir()
+    (project / ".venv" / "installed").write_text("cuda\n")
+    for arguments in ([], ["TORCH=cuda"]):
+        assert recipe(project, "lab", *arguments) == ["jupyter lab notebooks"]
+    assert "install_torch.py cpu" in make(project, "--dry-run", "lab", "TORCH=cpu")
 
 
 @needs_make

@@ -145,21 +145,3 @@ def test_another_build_is_refused():
     done = install(sys.executable, "tpu")
     assert done.returncode == 2
     assert done.stderr == "TORCH is 'tpu'; it must be cpu or cuda\n"
-
-
-@pytest.mark.skipif(not shutil.which("make"), reason="there is no make")
-def test_make_installs_again_only_for_another_build(tmp_path):
-    def planned(*arguments):
-        names = os.environ.keys() - {"TORCH", "MAKEFLAGS"}  # as of the make that runs this test
-        ours = {name: os.environ[name] for name in names}
-        command = ["make", "--dry-run", "lab", *arguments]
-        return subprocess.check_output(command, cwd=tmp_path, env=ours, text=True)
-
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
-        shutil.copy(PROJECT / name, tmp_path)
-    assert "install_torch.py cpu" in planned("TORCH=cpu")
-    (tmp_path / ".venv").mkdir()
-    (tmp_path / ".venv" / "installed").write_text("cuda\n", encoding="utf-8")
-    for arguments in ([], ["TORCH=cuda"]):
-        assert "install" not in planned(*arguments)
-    assert "install_torch.py cpu" in planned("TORCH=cpu")
