@@ -5,22 +5,25 @@
 # make lab     JupyterLab; make notebooks executes all notebooks in place
 # make clean   removes .venv, results, site, new figures, and all finished trainings (runs)
 # Each command installs what it needs into .venv. To choose a Python: make study PYTHON=python3.12
-# PyTorch's build is TORCH=cpu, or TORCH=cuda where nvidia-smi shows a card.
+# PyTorch's build is TORCH=cpu, or TORCH=cuda where nvidia-smi shows a card. A choice is kept.
 
 PYTHON ?= python3
 PROFILE ?= quick
 # Notebooks at a time, which share the cores.
 WORKERS ?= 2
-TORCH ?= $(if $(shell nvidia-smi -L 2>/dev/null),cuda,cpu)
 BIN := .venv/bin
 INSTALLED := .venv/installed
+# The file holds the build of PyTorch that was asked for last.
+LAST := $(shell cat $(INSTALLED) 2>/dev/null)
+TORCH ?= $(or $(LAST),$(if $(shell nvidia-smi -L 2>/dev/null),cuda,cpu))
 
 # Kernels start in the notebooks' folder, so a relative folder of data sets would not be found.
+# Its name may hold spaces, at which abspath would split it.
 ifdef GVSTUDY_DATA
-export GVSTUDY_DATA := $(abspath $(GVSTUDY_DATA))
+export GVSTUDY_DATA := $(if $(filter /%,$(firstword $(GVSTUDY_DATA))),,$(CURDIR)/)$(GVSTUDY_DATA)
 endif
 
-.PHONY: study check lint fast-tests test lab notebooks site clean
+.PHONY: study check lint fast-tests test lab notebooks site clean another-build
 
 study: $(INSTALLED)
 	$(BIN)/gvstudy study --profile $(PROFILE) --workers $(WORKERS)
@@ -67,10 +70,10 @@ clean:
 	rm -rf .venv runs results site
 	find figures -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} +
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt $(if $(filter-out $(LAST),$(TORCH)),another-build)
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
 		{ echo "gvstudy needs Python 3.11 or newer: make ... PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv .venv
 	@$(BIN)/python install_torch.py $(TORCH)
 	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[notebooks,site,test]"
-	touch $@
+	@echo $(TORCH) > $@

@@ -18,6 +18,7 @@ from torch import nn
 from tqdm import tqdm
 
 from gvstudy import __version__
+from gvstudy.config import Run
 from gvstudy.data.fetch import MISSING, OTHER, SAME, compare_with_fingerprints, fetch
 from gvstudy.data.sets import describe_sets, load_images
 from gvstudy.evaluation import evaluate, super_resolve
@@ -268,6 +269,9 @@ def study(
     name = books.folder_name(profile, changed)
     out = out or project_folder() / "results" / name
     figures = figures or project_folder() / "figures" / name
+    done = books.count_finished(chosen, parameters, out, figures)
+    with_what = ", ".join([profile, *changes])
+    click.echo(f"{len(chosen)} notebooks with {with_what}: {done} finished in {out}", err=True)
     same = [f"--profile={profile}", f"--out={out}", f"--figures={figures}"]
     same += [*(f"--only={one}" for one in only), *(f"--set={one}" for one in changes)]
     try:
@@ -329,6 +333,7 @@ def grid(
         with _needing("perceptual"):
             import torchmetrics  # noqa: F401
     sets = sets or test_sets(size)
+    click.echo(_describe_work(store, list(runs), size), err=True)
     if workers or scheduler:
         with _needing("cluster"):
             from gvstudy.study import cluster
@@ -338,6 +343,18 @@ def grid(
     if out:
         reference.save(out, store, runs, rows, looks, add=add)
     click.echo(f"{rows['run'].nunique()} runs, {len(rows)} rows{f' in {out}' if out else ''}")
+
+
+def _describe_work(store: Store, runs: list[Run], size: str) -> str:
+    """What is left to train: runs, steps and, if there are finished ones like them, minutes."""
+    missing = store.missing(runs)
+    left = {run.key for run in missing}
+    finished = [run for run in runs if run.key not in left]
+    text = f"{len(runs)} runs of size {size}: {len(finished)} finished in {store.folder}"
+    if missing:
+        text += f"; to train: {len(missing)}, {sum(run.steps for run in missing):,} steps"
+    minutes = store.seconds_to_train(missing, finished) / 60
+    return text + (f", some {minutes:,.0f} minutes at the pace of those" if minutes >= 1 else "")
 
 
 @contextmanager

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from gvstudy import Run
-from gvstudy.cli import main
+from gvstudy.cli import _describe_work, main
 from gvstudy.data.sets import load_images
 from gvstudy.images import read, write
 from gvstudy.paths import package_data
@@ -24,6 +26,8 @@ from gvstudy.study.common import GV_PAIR
 from gvstudy.study.grids import GRIDS, keeps_weights
 from gvstudy.study.store import Store
 from gvstudy.training import DivergedError
+
+needs_pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes in folders here")
 
 
 @pytest.fixture
@@ -159,6 +163,7 @@ def test_a_picture_that_is_not_finite_is_not_written(store, folder, tmp_path):
     assert not list((tmp_path / "out").iterdir())
 
 
+@needs_pipes
 def test_targets_that_are_no_regular_files_are_refused(folder, tmp_path):
     pipe = tmp_path / "rows.csv"
     os.mkfifo(pipe)
@@ -170,6 +175,7 @@ def test_targets_that_are_no_regular_files_are_refused(folder, tmp_path):
     refused(gvstudy(*command), "not a regular file")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
 def test_a_link_is_followed(folder, tmp_path):
     (tmp_path / "real.csv").write_text("old")
     (tmp_path / "link.csv").symlink_to("real.csv")
@@ -233,6 +239,7 @@ def test_upscale_reads_every_picture_before_it_writes_the_first(folder, tmp_path
     assert gvstudy(*command).exit_code == 0
 
 
+@needs_pipes
 def test_a_named_pipe_is_no_picture(folder, tmp_path):
     os.mkfifo(folder / "pipe.png")
     refused(gvstudy("upscale", folder / "pipe.png", "--out", tmp_path), "no regular file")
@@ -260,8 +267,9 @@ def test_only_takes_no_empty_text():
     refused(gvstudy("study", "--only", ""), "--only '' names no notebook")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no sh")
 def test_a_reader_that_leaves_is_no_error():
-    command = f"{Path(sys.executable).parent / 'gvstudy'} data list | true"
+    command = f"{shlex.quote(str(Path(sys.executable).parent / 'gvstudy'))} data list | true"
     shown = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
     assert shown.stderr == ""
 
@@ -357,6 +365,20 @@ def test_a_grid_is_written_to_a_folder(tmp_path):
     refused(gvstudy("grid", "headline", *options, "--add", "--overwrite"), "not both")
     for option in ("--add", "--overwrite"):
         assert gvstudy("grid", "headline", *options, option).exit_code == 0
+
+
+@pytest.mark.usefixtures("tiny_grid")
+def test_a_grid_says_first_what_is_left(store, monkeypatch):
+    grid = ["grid", "headline", "--size", "smoke", "--test-set", "builtin-valid"]
+    first = f"2 runs of size smoke: 0 finished in {store}; to train: 2, 6 steps\n"
+    assert gvstudy(*grid).stderr.startswith(first)
+    assert gvstudy(*grid).stderr.startswith(f"2 runs of size smoke: 2 finished in {store}\n")
+    runs = GRIDS["headline"]("smoke")
+    more = [replace(run, seed=seed, start_steps=3) for run in runs for seed in (1, 2)]
+    monkeypatch.setattr(Store, "seconds_to_train", lambda self, missing, finished: 600.0)
+    text = _describe_work(Store(), runs + more, "smoke")
+    assert "6 runs of size smoke: 2 finished" in text
+    assert text.endswith("to train: 6, 18 steps, some 10 minutes at the pace of those"), text
 
 
 @pytest.mark.slow

@@ -62,7 +62,7 @@ def test_a_cluster_gives_the_same_results_and_survives_a_worker(
     assert Store().results(RUNS, SETS, progress=False).equals(remote)
 
 
-KILLER = "import os, signal, sys, time; time.sleep(3); os.kill(int(sys.argv[1]), signal.SIGKILL)"
+KILLER = "import os, sys, time; time.sleep(3); os.kill(int(sys.argv[1]), 9)"
 
 
 def test_a_start_is_trained_once_and_sent_along(store, two_workers):

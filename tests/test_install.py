@@ -1,7 +1,8 @@
-"""The switch between PyTorch's builds, against a stand-in index on this machine."""
+"""The switch between PyTorch's builds, against stand-in indices on this machine."""
 
 import functools
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,46 +15,77 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[1]
+CONSTRAINTS = (PROJECT / "constraints.txt").read_text(encoding="utf-8")
+(VERSION,) = [
+    line.removeprefix("torch==") for line in CONSTRAINTS.split() if line.startswith("torch==")
+]
+CPU, CUDA, OLDER = f"{VERSION}+cpu", f"{VERSION}+cu130", "2.0.0+cpu"
+NOWHERE = "http://127.0.0.1:9"  # where nobody answers
+SHOW = "import torch.version; print(torch.version.__version__)"
 
 
 def environment(folder, **options):
     """The Python of an environment of its own, without torch."""
-    venv.create(folder, symlinks=True, **options)
-    return folder / "bin" / "python"
+    builder = venv.EnvBuilder(symlinks=os.name != "nt", **options)
+    builder.create(folder)
+    return Path(builder.ensure_directories(folder).env_exe)
+
+
+def make_wheel(folder, version):
+    """A wheel of torch that holds its version alone. As on PyPI, CUDA isn't in the file's name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    named = version.partition("+cu")[0]
+    info, cuda = f"torch-{named}.dist-info", "13.0" if named != version else None
+    files = {
+        "torch/__init__.py": "",
+        "torch/version.py": f"__version__ = {version!r}\ncuda = {cuda!r}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: torch\nVersion: {named}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
+    wheel = folder / f"torch-{named}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """The folder of an environment, for all tests: making one takes seconds."""
+    folder = tmp_path_factory.mktemp("own")
+    return folder, environment(folder, with_pip=True)
 
 
 @pytest.fixture
-def index(tmp_path):
-    """The address of an index that has a wheel of torch and nothing else."""
-    folder = tmp_path / "index" / "torch"
-    folder.mkdir(parents=True)
-    (version,) = [
-        line.removeprefix("torch==").strip()
-        for line in (PROJECT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-        if line.startswith("torch==")
-    ]
-    name, info = f"torch-{version}+cpu-py3-none-any.whl", f"torch-{version}+cpu.dist-info"
-    with zipfile.ZipFile(folder / name, "w") as wheel:
-        wheel.writestr("torch.py", "build = 'stand-in'\n")
-        about = f"Metadata-Version: 2.1\nName: torch\nVersion: {version}+cpu\n"
-        wheel.writestr(f"{info}/METADATA", about)
-        kind = "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        wheel.writestr(f"{info}/WHEEL", kind)
-        wheel.writestr(f"{info}/RECORD", "")
-    handler = functools.partial(SimpleHTTPRequestHandler, directory=folder.parent)
+def python(own):
+    """The Python of that environment, which has no torch yet."""
+    folder, python = own
+    for found in folder.glob("**/site-packages/torch*"):
+        shutil.rmtree(found)
+    return python
+
+
+@pytest.fixture
+def indices(tmp_path):
+    """The addresses of two indices: PyTorch's own for the CPU, and the ordinary one."""
+    folder = tmp_path / "indices"
+    make_wheel(folder / "cpu" / "torch", CPU)
+    make_wheel(folder / "ordinary" / "torch", CUDA)
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=folder)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        address = f"http://127.0.0.1:{server.server_port}"
+        yield f"{address}/cpu", f"{address}/ordinary"
         server.shutdown()
 
 
-def install(python, *arguments):
-    """Run the script; pip knows no other index than the one it is told of."""
+def install(python, *arguments, ordinary=NOWHERE):
+    """Run the script; pip knows no other indices than these."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
     return subprocess.run(
-        [python, "install_torch.py", *arguments],
-        cwd=PROJECT,
-        env=ours | {"PIP_CONFIG_FILE": os.devnull},
+        [python, PROJECT / "install_torch.py", *arguments],
+        env=ours | {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": ordinary},
         capture_output=True,
         text=True,
         timeout=300,
@@ -61,15 +93,32 @@ def install(python, *arguments):
 
 
 @pytest.mark.slow
-def test_the_cpu_build_comes_from_the_index_and_only_once(tmp_path, index):
-    python = environment(tmp_path / "own", with_pip=True)
-    assert "ordinary index" in install(python, "cuda", index).stdout
-    done = install(python, "cpu", index)
+@pytest.mark.parametrize(
+    ("there", "build", "expected"),
+    [
+        (None, "cpu", CPU),
+        (None, "cuda", CUDA),
+        (OLDER, "cpu", CPU),
+        (CUDA, "cpu", CPU),
+        (CPU, "cuda", CUDA),
+    ],
+)
+def test_the_build_and_version_are_fetched_once(there, build, expected, python, tmp_path, indices):
+    cpu, ordinary = indices
+    if there:
+        wheel = make_wheel(tmp_path, there)
+        subprocess.run([python, "-m", "pip", "install", "--no-index", wheel], check=True)
+    done = install(python, build, cpu, ordinary=ordinary)
     assert done.returncode == 0, done.stderr
-    assert f"the build for the CPU from {index}" in done.stdout
-    shown = subprocess.check_output([python, "-c", "import torch; print(torch.build)"])
-    assert shown.strip() == b"stand-in"
-    assert "installed already" in install(python, "cpu", index).stdout
+    source = f"the build for the CPU from {cpu}" if build == "cpu" else "the ordinary index's"
+    assert source in done.stdout
+    assert subprocess.check_output([python, "-c", SHOW], text=True).strip() == expected
+    assert install(python, build, cpu).stdout == "PyTorch: the one that is installed already\n"
+
+
+@pytest.mark.slow
+def test_a_build_that_cannot_be_had_is_an_error(python, indices):
+    assert install(python, "cuda", ordinary=f"{indices[1]}/none").returncode != 0
 
 
 @pytest.mark.slow
@@ -84,10 +133,10 @@ def test_an_index_that_does_not_answer_costs_five_seconds(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_index_without_torch_leaves_it_to_the_ordinary_one(tmp_path, index):
-    for wheel in (tmp_path / "index" / "torch").iterdir():
+def test_an_index_without_torch_leaves_it_to_the_ordinary_one(python, tmp_path, indices):
+    for wheel in (tmp_path / "indices" / "cpu" / "torch").iterdir():
         wheel.unlink()
-    done = install(environment(tmp_path / "own", with_pip=True), "cpu", index)
+    done = install(python, "cpu", indices[0])
     assert done.returncode == 0
     assert "that failed, so the ordinary index" in done.stdout
 

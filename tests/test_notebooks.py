@@ -405,6 +405,8 @@ def test_a_study_is_written_once_and_then_left_alone(tmp_path, monkeypatch):
     arguments += ["--figures", tmp_path / "figures"]
     first = study(*arguments)
     assert first.exit_code == 0, first.output
+    about = f"1 notebooks with smoke: {{}} finished in {tmp_path / 'results'}\n"
+    assert first.stderr.startswith(about.format(0))
     names = {path.name for path in (tmp_path / "results").iterdir()} - {".locks"}
     stem = NOTEBOOKS[1].stem
     assert names == {f"{stem}.ipynb", f"{stem}.html"}
@@ -415,7 +417,9 @@ def test_a_study_is_written_once_and_then_left_alone(tmp_path, monkeypatch):
 
     executed = []
     monkeypatch.setattr(papermill, "execute_notebook", lambda *a, **k: executed.append(a))
-    assert study(*arguments).exit_code == 0
+    again = study(*arguments)
+    assert again.exit_code == 0
+    assert again.stderr.startswith(about.format(1))
     assert not executed
 
     (tmp_path / "results" / f"{stem}.html").unlink()  # as after an interruption

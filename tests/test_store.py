@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import random
 import re
@@ -445,6 +446,35 @@ def test_the_seconds_of_a_run_leave_out_those_of_its_partner(store, monkeypatch)
     finished(YOKED)
     seconds = Store().origins([YOKED.partner, YOKED])["seconds"]
     assert seconds[0] > 1 > seconds[1]
+
+
+@pytest.mark.usefixtures("store")
+def test_what_is_missing_includes_what_it_needs():
+    assert Store().missing([TINY, YOKED, YOKED]) == [TINY, YOKED, YOKED.partner]
+    finished(YOKED.partner)
+    finished()
+    assert Store().missing([TINY, YOKED]) == [YOKED]
+    assert Store().missing([TINY]) == []
+
+
+@pytest.mark.usefixtures("store")
+def test_the_time_to_train_is_known_only_from_runs_like_these(monkeypatch):
+    """Six steps took three seconds, so four and eight more of the kind take six."""
+    finished()
+    here = {"seconds": 3.0, "device": provenance.hardware(), "threads": torch.get_num_threads()}
+    like_it = [dataclasses.replace(TINY, seed=1, steps=4), dataclasses.replace(TINY, steps=8)]
+    other = dataclasses.replace(TINY, crop_size=48)
+    for record, missing, seconds in (
+        ({"trained": here}, like_it, 6.0),
+        ({"trained": here}, [], 0.0),
+        ({"trained": here}, [*like_it, other], None),
+        ({"trained": here | {"device": "another"}}, like_it, None),
+        ({"trained": here | {"threads": 64}}, like_it, None),
+        ({"trained": here, "diverged": "at step 1"}, like_it, None),
+    ):
+        monkeypatch.setattr(st, "read_record", lambda entry, record=record: record)
+        found = Store().seconds_to_train(missing, [TINY])
+        assert found == seconds if seconds is not None else math.isnan(found)
 
 
 def test_rows_without_flip_are_measured_again_with_it(store):

@@ -4,7 +4,6 @@ import dataclasses
 import math
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import time
@@ -149,7 +148,7 @@ def test_a_killed_run_goes_on_to_the_same_end(tmp_path):
         assert process.poll() is None, "the run ended before its first checkpoint"
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
     done = int(torch.load(checkpoint, weights_only=True)["history"][-1]["step"])
     assert 0 < done < 2000

@@ -192,7 +192,7 @@ def run_notebooks(
     for folder in {notebook.parent.resolve() for notebook in notebooks}:
         if results.resolve().is_relative_to(folder):
             raise ValueError(f"{results} is in the folder of the notebooks; choose one elsewhere")
-    pages = {notebook: results / f"{notebook.stem}.html" for notebook in notebooks}
+    pages = {notebook: _page(notebook, results) for notebook in notebooks}
     with tqdm(total=len(pages), desc="notebooks", unit="notebook") as bar:
         left = list(pages)
         for wait in (False, True):
@@ -207,6 +207,31 @@ def run_notebooks(
     return list(pages.values())
 
 
+def count_finished(
+    notebooks: list[Path], parameters: Mapping[str, Any], results: Path, figures: Path
+) -> int:
+    """Return how many of the notebooks `run_notebooks` would skip."""
+    return sum(
+        _is_finished(_page(notebook, results), _described(notebook, parameters, figures)[1])
+        for notebook in notebooks
+    )
+
+
+def _page(notebook: Path, results: Path) -> Path:
+    return results / f"{notebook.stem}.html"
+
+
+def _described(
+    notebook: Path, parameters: Mapping[str, Any], figures: Path
+) -> tuple[dict[str, Any], str]:
+    """Return a notebook's own parameters, and the fingerprint that it has with them."""
+    known = _parameters(notebook)
+    own = _own(parameters, known)
+    if FIGURES in known:
+        own[FIGURES] = str(figures.resolve())
+    return own, _fingerprint(notebook, own)
+
+
 def _finish(
     notebook: Path, parameters: Mapping[str, Any], page: Path, figures: Path, wait: bool
 ) -> bool:
@@ -214,11 +239,7 @@ def _finish(
 
     If another study is making it, either wait for that, or return False at once.
     """
-    known = _parameters(notebook)
-    own = _own(parameters, known)
-    if FIGURES in known:
-        own[FIGURES] = str(figures.resolve())
-    fingerprint = _fingerprint(notebook, own)
+    own, fingerprint = _described(notebook, parameters, figures)
     if _is_finished(page, fingerprint):
         return True
     try:

@@ -8,12 +8,15 @@ import io
 import json
 import re
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
@@ -45,7 +48,7 @@ from gvstudy.study.entry import (
     write_checksums,
     write_weights,
 )
-from gvstudy.study.provenance import provenance, revision
+from gvstudy.study.provenance import hardware, provenance, revision
 from gvstudy.training import DivergedError, initial_model, train
 from gvstudy.validation import check_names
 
@@ -54,6 +57,11 @@ EVALUATION_VERSION = 1  # raise it when a change of the code changes what is mea
 PERCEPTUAL_VERSION = 2  # the same of the perceptual metrics
 POLL = 2.0  # seconds between checks of runs that other processes hold
 LONGEST_NAME = 80  # characters of a set's name in the name of a file
+
+_STEP = attrgetter(  # what decides how long a step takes
+    "model", "scale", "size", "channels", "loss", "lengths_from", "recipe", "batch_size",
+    "crop_size", "resolved_precision",
+)  # fmt: skip
 
 
 class Measurement(NamedTuple):
@@ -111,6 +119,26 @@ class Store:
     def holds(self, run: Run) -> bool:
         """Whether the run is finished and undamaged."""
         return is_whole(self._entry(run))
+
+    def missing(self, runs: Iterable[Run]) -> list[Run]:
+        """Those of the runs, and of all that they need, that aren't finished or are damaged."""
+        left = [run for run in distinct(runs) if not self.holds(run)]
+        needed = [other for run in left for other in run.needs]
+        return distinct([*left, *self.missing(needed)]) if needed else left
+
+    def seconds_to_train(self, missing: Iterable[Run], finished: Iterable[Run]) -> float:
+        """What the missing runs will take, at the pace of finished ones whose steps are alike.
+
+        Only runs count that were trained on hardware like this, with as many threads. The result
+        is NaN if a missing run has none that is alike.
+        """
+        here, paces = (hardware(), torch.get_num_threads()), defaultdict(list)
+        for run in finished:
+            record = read_record(self._entry(run))
+            trained = record["trained"]
+            if (trained["device"], trained["threads"]) == here and "diverged" not in record:
+                paces[_STEP(run)].append(trained["seconds"] / run.steps)
+        return sum(run.steps * float(np.mean(paces.get(_STEP(run), np.nan))) for run in missing)
 
     def train_or_load(self, run: Run, *, progress: bool = True) -> Trained:
         """The finished run: loaded, or trained (from its checkpoint on) and kept.
