@@ -533,6 +533,15 @@ def test_results_may_not_replace_the_notebooks(inside, tmp_path, monkeypatch):
     refused(study("--only", "02", "--out", out, "--figures", tmp_path), "choose one elsewhere")
 
 
+@pytest.mark.usefixtures("unexecuted")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_a_full_disk_is_reported_with_the_file(tmp_path):
+    copy = tmp_path / f"{NOTEBOOKS[1].stem}.failed.ipynb"
+    copy.symlink_to("/dev/full")
+    result = study("--only", "02", "--out", tmp_path, "--figures", tmp_path)
+    refused(result, "No space left on device", str(copy))
+
+
 @pytest.mark.parametrize("option", ["--out", "--figures"])
 def test_an_empty_text_is_no_folder(option):
     refused(study("--only", "02", option, ""), f"'{option}': '' names no folder")
