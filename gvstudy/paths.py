@@ -77,12 +77,22 @@ def naming(path: Path) -> Iterator[None]:
 def writable(path: Path) -> Path:
     """The file to write for `path`, links followed; its folder is created if necessary.
 
-    Raises ValueError for what exists and is no regular file, such as a folder, pipe or device.
+    Raises ValueError for what exists and is no regular file, such as a folder, pipe or device, and
+    for a link that leads back to itself.
     """
-    path = Path(os.path.realpath(path))
+    path = followed(path)
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} is not a regular file, so it isn't replaced")
     path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def followed(path: Path) -> Path:
+    """The absolute path, links followed. Raises ValueError for a link that leads back to itself."""
+    path = Path(os.path.realpath(path))
+    for part in (path, *path.parents):
+        if part.is_symlink():
+            raise ValueError(f"{part} is a link that leads back to itself")
     return path
 
 

@@ -180,6 +180,18 @@ def test_a_link_is_followed(folder, tmp_path):
     assert len(pd.read_csv(tmp_path / "real.csv")) == 2
 
 
+def test_a_link_to_itself_is_refused_and_stays(folder, tmp_path):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    told = f"{loop} is a link that leads back to itself"
+    command = ["evaluate", "--data", f"folder:{folder}", "--overwrite", "--csv"]
+    for target in (loop, loop / "rows.csv"):
+        refused(gvstudy(*command, target), told)
+    refused(gvstudy("upscale", folder / "grey.png", "--out", loop), told)
+    refused(gvstudy("grid", "headline", "--size", "smoke", "--out", loop), told)
+    assert loop.is_symlink()
+
+
 def test_the_longest_file_name(folder, tmp_path):
     csv = tmp_path / ("n" * 251 + ".csv")
     command = ["evaluate", "--data", f"folder:{folder}", "--csv"]

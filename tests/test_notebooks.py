@@ -533,6 +533,17 @@ def test_results_may_not_replace_the_notebooks(inside, tmp_path, monkeypatch):
     refused(study("--only", "02", "--out", out, "--figures", tmp_path), "choose one elsewhere")
 
 
+@pytest.mark.parametrize("option", ["--out", "--figures"])
+@pytest.mark.parametrize("inside", ["", "new"])
+def test_a_link_to_itself_is_no_folder(option, inside, tmp_path, monkeypatch):
+    monkeypatch.setattr(papermill, "execute_notebook", None)
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    folders = {"--out": tmp_path / "out", "--figures": tmp_path} | {option: loop / inside}
+    arguments = [part for pair in folders.items() for part in pair]
+    refused(study("--only", "02", *arguments), f"{loop} is a link that leads back to itself")
+
+
 @pytest.mark.usefixtures("unexecuted")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
 def test_a_full_disk_is_reported_with_the_file(tmp_path):
