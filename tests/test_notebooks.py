@@ -361,6 +361,7 @@ def test_a_parameter_that_is_not_allowed_is_refused_before_anything_runs():
         ("A1", "test_set=Set6", "parameter test_set: unknown data set 'Set6'; known: "),
         ("06", "results=huge", "unknown results 'huge'; known: "),
         ("07", "rerun=huge", "unknown rerun 'huge'; known: , smoke, quick, reduced, full"),
+        ("03", f"seed={'9' * 23}", f"seed {'9' * 23} is not allowed; whole numbers from 0 to 922"),
     ],
 )
 def test_what_a_late_cell_would_refuse_is_refused_at_once(number, change, message, tmp_path):
@@ -710,6 +711,20 @@ def test_every_text_reaches_a_notebook_as_it_is(text, tmp_path):
     found: dict[str, str] = {}
     exec(injected, found)
     assert found["keep"] == text
+
+
+@pytest.mark.usefixtures("unexecuted")
+def test_the_folder_of_a_value_that_climbs_is_among_the_others(tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    monkeypatch.setattr("gvstudy.cli.project_folder", lambda: project)
+    monkeypatch.chdir(tmp_path)
+    result = study("--profile", "smoke", "--only", "A5", "--set", "keep=../../x")
+    assert result.exit_code == 0, result.output
+    assert list(tmp_path.iterdir()) == [project]
+    (folder,) = project.iterdir()
+    (own,) = folder.iterdir()
+    assert re.fullmatch(r"smoke,keep=\.\._\.\._x-[0-9a-f]{8}", own.name)
+    assert f"in {own}, figures in {project / 'figures' / own.name}" in result.output
 
 
 @pytest.mark.slow
