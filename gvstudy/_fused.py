@@ -2,6 +2,7 @@
 
 This is `gradients.variance_maps`, only faster: the time goes into memory traffic and into new
 memory, so buffers are written in place and reused. Read `gradient_variance.py` for the loss itself.
+A gradient that will be differentiated again is made by `gradients.variance_maps`.
 
 Three steps lead from an image to its variances. Each has its derivative right below it:
 
@@ -16,9 +17,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from gvstudy.images import GREY_WEIGHTS
+from gvstudy.gradients import variance_maps as plain_variance_maps
+from gvstudy.images import GREY_WEIGHTS, at_least_float32
 
 
 def variance_maps(n: int, border: int, sr: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
@@ -29,7 +30,7 @@ def variance_maps(n: int, border: int, sr: Tensor, *others: Tensor) -> tuple[Ten
         border: width of the frame of zeros around each image: 1, or 0 for none.
         sr, others: (N, C, H, W), C = 1 or 3, all of one shape. Half precision becomes float32.
 
-    Returns one (N, 2, rows, columns) a batch, x first. Its gradient can't be differentiated again.
+    Returns one (N, 2, rows, columns) a batch, x first.
     """
     maps: tuple[Tensor, ...] = _VarianceMaps.apply(n, border, sr, *others)
     return maps
@@ -131,24 +132,33 @@ class _VarianceMaps(torch.autograd.Function):
         rows, columns = (height + 2 * border - 2) // n, (width + 2 * border - 2) // n
         maps = _gradients(_grey(border, sr, *others)[:, : rows * n + 2, : columns * n + 2])
         variances, patches = _variances(maps, n, kept=batch)
-        ctx.save_for_backward(patches)
-        ctx.border, ctx.shape, ctx.dtype = border, sr.shape, sr.dtype
-        ctx.last = sr.is_contiguous(memory_format=torch.channels_last) and not sr.is_contiguous()
+        ctx.save_for_backward(sr, patches)
+        ctx.border = border
         by_batch = variances.split(batch)
         ctx.mark_non_differentiable(*by_batch[1:])
         return tuple(by_batch)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, to_variances: Tensor, *_: Any) -> tuple[Any, ...]:
-        (patches,) = ctx.saved_tensors
+        sr, patches = ctx.saved_tensors
         n = patches.shape[3]
+        no_others = [None] * len(ctx.needs_input_grad[3:])
+        if torch.is_grad_enabled():  # this gradient will be differentiated again
+            return None, None, _plain_backward(to_variances, n, ctx.border, sr), *no_others
         to_maps = _variances_backward(to_variances, patches)  # kept: freeing it early costs time
         to_grey = _gradients_backward(to_maps)
-        layout = torch.channels_last if ctx.last else torch.contiguous_format
-        to_sr = torch.empty(ctx.shape, dtype=ctx.dtype, device=patches.device, memory_format=layout)
+        last = sr.is_contiguous(memory_format=torch.channels_last) and not sr.is_contiguous()
+        layout = torch.channels_last if last else torch.contiguous_format
+        to_sr = torch.empty_like(sr, memory_format=layout)
         _grey_backward(to_grey, ctx.border, to_sr, factor=-2 / (n * n - 1))
-        return None, None, to_sr, *(None for _ in ctx.needs_input_grad[3:])
+        return None, None, to_sr, *no_others
+
+
+def _plain_backward(to_variances: Tensor, n: int, border: int, sr: Tensor) -> Tensor:
+    """dL/dsr by the plain version, in operations that autograd can differentiate."""
+    maps = plain_variance_maps(at_least_float32(sr), n, "zeros" if border else "valid")
+    (to_sr,) = torch.autograd.grad(maps, sr, to_variances, create_graph=True)
+    return to_sr
 
 
 def _weights(channels: int) -> tuple[float, ...]:

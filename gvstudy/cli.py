@@ -33,7 +33,11 @@ from gvstudy.study.store import Store
 
 
 class Group(click.Group):
-    """A group whose commands report what a user can fix in one line, with exit code 2."""
+    """A group whose commands report what a user can fix in one line, with exit code 2.
+
+    A reader that leaves, as in `| head`, ends a command without a word, and with exit code 1
+    because it may not have finished.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         with warnings.catch_warnings():
@@ -41,7 +45,7 @@ class Group(click.Group):
             warnings.showwarning = _print_note
             try:
                 return super().invoke(ctx)
-            except BrokenPipeError:  # click ends without a word when nobody reads any more
+            except BrokenPipeError:  # click ends the command
                 raise
             except (ValueError, OSError) as error:
                 raise click.UsageError(click.format_filename(str(error))) from error

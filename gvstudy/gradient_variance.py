@@ -61,9 +61,10 @@ def gradient_variance_loss(
             `hr`. It saves time where the same HR comes again and again. The module makes them in
             `GradientVarianceLoss.maps`.
 
-    Half precision is computed in float32. Under the transforms of `torch.func` (vmap, jvp, grad,
-    also grad of grad) the plain arithmetic of `gradients` is used; elsewhere the gradient can't be
-    differentiated again.
+    Half precision is computed in float32. Second derivatives, and the transforms of `torch.func`
+    (vmap, jvp, grad), use the plain arithmetic of `gradients`. Batched gradients, as in
+    `torch.autograd.functional.hessian(..., vectorize=True)`, raise a RuntimeError;
+    `torch.func.hessian` works.
 
     Raises:
         ValueError: for other shapes, types and names, an empty or reversed value range, and an HR

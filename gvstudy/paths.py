@@ -54,27 +54,45 @@ def replacing(path: Path) -> Iterator[Path]:
     name = f".{digest:08x}.{os.getpid()}{path.suffix[-LONGEST_SUFFIX:]}"  # short enough
     temporary = path.with_name(name)
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with naming(path):
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name the file in an OSError that names none, as that of a full disk."""
+    try:
+        yield
     except OSError as error:
         if error.filename is not None or error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def writable(path: Path) -> Path:
     """The file to write for `path`, links followed; its folder is created if necessary.
 
-    Raises ValueError for what exists and is no regular file, such as a folder, pipe or device.
+    Raises ValueError for what exists and is no regular file, such as a folder, pipe or device, and
+    for a link that leads back to itself.
     """
-    path = Path(os.path.realpath(path))
+    path = followed(path)
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} is not a regular file, so it isn't replaced")
     path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def followed(path: Path) -> Path:
+    """The absolute path, links followed. Raises ValueError for a link that leads back to itself."""
+    path = Path(os.path.realpath(path))
+    for part in (path, *path.parents):
+        if part.is_symlink():
+            raise ValueError(f"{part} is a link that leads back to itself")
     return path
 
 

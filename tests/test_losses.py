@@ -9,10 +9,12 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.autograd.functional import hessian, hvp, jvp, vhp
 
 from gvstudy import (
     GradientDeviationLoss,
     GradientVarianceLoss,
+    _fused,
     build_loss,
     gradient_deviation_loss,
     gradient_variance_loss,
@@ -265,11 +267,90 @@ def test_a_value_range_in_half_precision_is_brought_to_unit_range_in_float32():
     assert ours == gradient_variance_loss(sr.float() / 255, hr.float() / 255)
 
 
-def test_the_gradient_is_not_differentiated_again():
-    sr, hr = images(1, 3, 16, 16).requires_grad_(), images(1, 3, 16, 16, seed=1)
-    (gradient,) = torch.autograd.grad(gradient_variance_loss(sr, hr), sr, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()
+def plain_gv(sr, hr, n, padding):
+    """The plain version, which autograd differentiates as often as one likes."""
+    return 2 * F.mse_loss(*(variance_maps(x, n, padding) for x in (sr, hr)))
+
+
+def plain_deviation(sr, hr, n, padding):
+    maps = ((variance_maps(x, n, padding) + 1e-6).sqrt() for x in (sr, hr))
+    return 2 * F.mse_loss(*maps)
+
+
+PLAIN = [(gradient_variance_loss, plain_gv), (gradient_deviation_loss, plain_deviation)]
+
+
+@pytest.mark.parametrize("padding", ["zeros", "valid"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_gradgradcheck(padding, channels):
+    sr = images(1, channels, 6, 7, dtype=torch.float64).requires_grad_()
+    hr = images(1, channels, 6, 7, seed=1, dtype=torch.float64)
+    for loss in (gradient_variance_loss, gradient_deviation_loss):
+        assert torch.autograd.gradgradcheck(lambda x, f=loss: f(x, hr, 3, padding), (sr,))
+    maps = partial(_fused.variance_maps, 3, 1 if padding == "zeros" else 0)
+    assert torch.autograd.gradgradcheck(maps, (sr,))
+
+
+@pytest.mark.parametrize(("loss", "plain"), PLAIN)
+@pytest.mark.parametrize("padding", ["zeros", "valid"])
+def test_second_derivatives_equal_the_plain_version_s(loss, plain, padding):
+    """Also where whole patches don't cover the image, and beyond the second."""
+    sr, hr, along = (images(1, 3, 9, 10, seed=s, dtype=torch.float64) for s in range(3))
+
+    def third(one):
+        def curvature(x):
+            return (hvp(one, x, along, create_graph=True)[1] * along).sum()
+
+        return hvp(curvature, sr, along)[1]
+
+    for derivative in (
+        lambda one: hessian(one, sr),
+        lambda one: hvp(one, sr, along)[1],
+        lambda one: vhp(one, sr, along)[1],
+        lambda one: jvp(one, sr, along)[1],
+        third,
+    ):
+        ours, expected = (
+            derivative(lambda x, one=one: one(x, hr, 4, padding)) for one in (loss, plain)
+        )
+        assert expected.norm() > 0.01
+        torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("loss", "plain"), PLAIN)
+def test_a_gradient_penalty_trains_a_model_as_the_plain_version_does(loss, plain):
+    layer = nn.Conv2d(3, 3, 3, padding=1).double()
+    lr, hr = (images(2, 3, 17, 18, seed=s, dtype=torch.float64) for s in (0, 1))
+    found = []
+    for added in (lambda sr: loss(sr, hr, 8), lambda sr: plain(sr, hr, 8, "zeros"), lambda _: 0):
+        layer.zero_grad()
+        sr = layer(lr)
+        total = F.mse_loss(sr, hr) + added(sr)
+        (slope,) = torch.autograd.grad(total, sr, create_graph=True)
+        (total + slope.square().sum()).backward()
+        found.append(layer.weight.grad.clone())
+    ours, expected, pixel_alone = found
+    torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-12)
+    assert (expected - pixel_alone).norm() > 0.01 * expected.norm()
+
+
+def test_the_first_gradient_is_the_same_where_it_will_be_differentiated_again():
+    hr = images(2, 3, 33, 30, seed=1)
+    for dtype in (torch.float32, torch.bfloat16):
+        sr = images(2, 3, 33, 30).to(dtype).requires_grad_()
+        ours = gradient_variance_loss(sr, hr.to(dtype))
+        once, again = (
+            torch.autograd.grad(ours, sr, retain_graph=True, create_graph=create)[0]
+            for create in (False, True)
+        )
+        assert again.dtype == dtype
+        torch.testing.assert_close(again, once)
+
+
+def test_batched_gradients_are_an_error_and_never_zeros():
+    sr, hr = (images(1, 1, 9, 9, seed=s, dtype=torch.float64) for s in (0, 1))
+    with pytest.raises(RuntimeError):
+        hessian(lambda x: gradient_variance_loss(x, hr), sr, vectorize=True)
 
 
 @pytest.mark.parametrize("loss", [gradient_variance_loss, gradient_deviation_loss])

@@ -349,6 +349,7 @@ def test_a_parameter_that_is_not_allowed_is_refused_before_anything_runs():
         ("A1", "test_set=Set6", "parameter test_set: unknown data set 'Set6'; known: "),
         ("06", "results=huge", "unknown results 'huge'; known: "),
         ("07", "rerun=huge", "unknown rerun 'huge'; known: , smoke, quick, reduced, full"),
+        ("03", f"seed={'9' * 23}", f"seed {'9' * 23} is not allowed; whole numbers from 0 to 922"),
     ],
 )
 def test_what_a_late_cell_would_refuse_is_refused_at_once(number, change, message, tmp_path):
@@ -526,6 +527,26 @@ def test_results_may_not_replace_the_notebooks(inside, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("option", ["--out", "--figures"])
+@pytest.mark.parametrize("inside", ["", "new"])
+def test_a_link_to_itself_is_no_folder(option, inside, tmp_path, monkeypatch):
+    monkeypatch.setattr(papermill, "execute_notebook", None)
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    folders = {"--out": tmp_path / "out", "--figures": tmp_path} | {option: loop / inside}
+    arguments = [part for pair in folders.items() for part in pair]
+    refused(study("--only", "02", *arguments), f"{loop} is a link that leads back to itself")
+
+
+@pytest.mark.usefixtures("unexecuted")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_a_full_disk_is_reported_with_the_file(tmp_path):
+    copy = tmp_path / f"{NOTEBOOKS[1].stem}.failed.ipynb"
+    copy.symlink_to("/dev/full")
+    result = study("--only", "02", "--out", tmp_path, "--figures", tmp_path)
+    refused(result, "No space left on device", str(copy))
+
+
+@pytest.mark.parametrize("option", ["--out", "--figures"])
 def test_an_empty_text_is_no_folder(option):
     refused(study("--only", "02", option, ""), f"'{option}': '' names no folder")
 
@@ -682,6 +703,20 @@ def test_every_text_reaches_a_notebook_as_it_is(text, tmp_path):
     found: dict[str, str] = {}
     exec(injected, found)
     assert found["keep"] == text
+
+
+@pytest.mark.usefixtures("unexecuted")
+def test_the_folder_of_a_value_that_climbs_is_among_the_others(tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    monkeypatch.setattr("gvstudy.cli.project_folder", lambda: project)
+    monkeypatch.chdir(tmp_path)
+    result = study("--profile", "smoke", "--only", "A5", "--set", "keep=../../x")
+    assert result.exit_code == 0, result.output
+    assert list(tmp_path.iterdir()) == [project]
+    (folder,) = project.iterdir()
+    (own,) = folder.iterdir()
+    assert re.fullmatch(r"smoke,keep=\.\._\.\._x-[0-9a-f]{8}", own.name)
+    assert f"in {own}, figures in {project / 'figures' / own.name}" in result.output
 
 
 @pytest.mark.slow

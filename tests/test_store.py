@@ -1,6 +1,7 @@
 """The store: every run is trained once, found by its description, whole or not there at all."""
 
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -266,6 +267,21 @@ def test_a_store_that_cannot_be_written(tmp_path, monkeypatch, trainings):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GVSTUDY_RUNS", str(tmp_path / "file" / "runs"))
     with pytest.raises(ValueError, match=r"can't write to the store .*runs"):
+        finished()
+    assert not trainings
+
+
+def test_a_full_disk_is_reported_with_the_file(store, monkeypatch, trainings):
+    write_text = Path.write_text
+
+    def full(path, *arguments, **options):
+        if path.name == RECORD:
+            raise OSError(errno.ENOSPC, "No space left on device")  # a write's names no file
+        return write_text(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    record = rf"can't write to the store {store}: .*No space left on device: .*/{RECORD}'"
+    with pytest.raises(ValueError, match=record):
         finished()
     assert not trainings
 

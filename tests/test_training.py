@@ -278,6 +278,7 @@ DAMAGES = {
     "empty": lambda path: path.write_bytes(b""),
     "text": lambda path: path.write_text("no checkpoint"),
     "a pickle": lambda path: path.write_bytes(pickle.dumps(Evil())),
+    "a pickle in an archive": lambda path: torch.save({"run": Evil()}, path),
     "a folder": a_folder,
     "a flipped byte": flip,
     "a list": damage_state(lambda state: [state]),

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from gvstudy.config import Run
 from gvstudy.data.sets import FOLDER, load_set, registry
 from gvstudy.losses import PIXEL_LOSSES
-from gvstudy.paths import ODD_NAMES, checksum, project_folder, replacing
+from gvstudy.paths import ODD_NAMES, checksum, followed, naming, project_folder, replacing
 from gvstudy.study.common import GRID_SIZES
 from gvstudy.study.reference import known_results
 from gvstudy.validation import check_choice
@@ -187,10 +187,12 @@ def run_notebooks(
 
     Raises NotebookError with the cell's own error when a notebook stops; what it did so far stays
     in NAME.failed.ipynb. Raises ValueError for results among the notebooks, which they would
-    replace.
+    replace, and for a folder that is a link to itself; OSError that names the file, for a full disk
+    among others.
     """
+    target, figures = followed(results), followed(figures)
     for folder in {notebook.parent.resolve() for notebook in notebooks}:
-        if results.resolve().is_relative_to(folder):
+        if target.is_relative_to(folder):
             raise ValueError(f"{results} is in the folder of the notebooks; choose one elsewhere")
     pages = {notebook: _page(notebook, results) for notebook in notebooks}
     with tqdm(total=len(pages), desc="notebooks", unit="notebook") as bar:
@@ -228,7 +230,7 @@ def _described(
     known = _parameters(notebook)
     own = _own(parameters, known)
     if FIGURES in known:
-        own[FIGURES] = str(figures.resolve())
+        own[FIGURES] = str(followed(figures))
     return own, _fingerprint(notebook, own)
 
 
@@ -264,14 +266,15 @@ def _run_one(notebook: Path, parameters: dict[str, Any], page: Path, fingerprint
     page.parent.mkdir(parents=True, exist_ok=True)
     page.unlink(missing_ok=True)
     try:
-        executed = papermill.execute_notebook(
-            _literally(notebook),
-            _literally(failed),
-            parameters,
-            kernel_name="python3",
-            progress_bar={"desc": notebook.stem, "leave": False},
-            extra_arguments=["--log-level=CRITICAL"],  # keeps the kernel's own messages quiet
-        )
+        with naming(failed):
+            executed = papermill.execute_notebook(
+                _literally(notebook),
+                _literally(failed),
+                parameters,
+                kernel_name="python3",
+                progress_bar={"desc": notebook.stem, "leave": False},
+                extra_arguments=["--log-level=CRITICAL"],  # keeps the kernel's own messages quiet
+            )
     except PapermillExecutionError as error:
         raise NotebookError(
             f"{notebook.stem} stopped in cell {error.exec_count}: {error.ename}: {error.evalue}\n"

@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 from gvstudy.config import Run, distinct
 from gvstudy.data.sets import ImageSet, load_set
 from gvstudy.evaluation import METRICS, evaluate, measure
-from gvstudy.paths import ODD_NAMES, remove, replacing, runs_folder
+from gvstudy.paths import ODD_NAMES, naming, remove, replacing, runs_folder
 from gvstudy.perceptual import HAS_FLIP, PERCEPTUAL_METRICS, measure_perceptual
 from gvstudy.study.entry import (
     CHECKPOINT,
@@ -263,7 +263,7 @@ class Store:
             yield
 
     def _unwritable(self, error: OSError) -> ValueError:
-        return ValueError(f"can't write to the store {self.folder}: {error.strerror}")
+        return ValueError(f"can't write to the store {self.folder}: {error}")
 
     def _finish(self, run: Run, progress: bool, timeout: float = -1) -> None:
         """Train the run unless it is there; what it needs, before its lock and its own time."""
@@ -289,7 +289,8 @@ class Store:
                 unfinished.unlink()
             unfinished.mkdir(parents=True, exist_ok=True)
             keep_only(unfinished, [CHECKPOINT])
-            (unfinished / RECORD).write_text(json.dumps(record, indent=2))
+            with naming(unfinished / RECORD):
+                (unfinished / RECORD).write_text(json.dumps(record, indent=2))
         except OSError as error:
             raise self._unwritable(error) from error
         revision()  # of the code that is imported now, not of what the folder holds at the end
