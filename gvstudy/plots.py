@@ -338,7 +338,15 @@ def fronts(
     figure, ax = plt.subplots(figsize=(8.5, 4.4))
     bold = {"gv": REGULARISER_COLOURS["gv"], "sharpened": "black"}
     others = cycle(
-        [*(_PALETTE[n] for n in (0, 2, 4, 5)), "maroon", _PALETTE[9], "teal", "olive", "slateblue"]
+        [
+            *(_PALETTE[n] for n in (0, 2, 4, 5)),
+            "maroon",
+            _PALETTE[9],
+            "teal",
+            "olive",
+            "slateblue",
+            "crimson",
+        ]
     )
     fixed = bold | {"tv": REGULARISER_COLOURS["tv2"]}
     hues = {rival: fixed.get(rival) or next(others) for rival in names}
