@@ -274,8 +274,8 @@ def study(
     out = out or project_folder() / "results" / name
     figures = figures or project_folder() / "figures" / name
     done = books.count_finished(chosen, parameters, out, figures)
-    with_what = ", ".join([profile, *changes])
-    click.echo(f"{len(chosen)} notebooks with {with_what}: {done} finished in {out}", err=True)
+    setup = ", ".join([profile, *changes])
+    click.echo(f"{len(chosen)} notebooks with {setup}: {done} finished in {out}", err=True)
     same = [f"--profile={profile}", f"--out={out}", f"--figures={figures}"]
     same += [*(f"--only={one}" for one in only), *(f"--set={one}" for one in changes)]
     try:

@@ -121,7 +121,7 @@ class Store:
         return is_whole(self._entry(run))
 
     def missing(self, runs: Iterable[Run]) -> list[Run]:
-        """Those of the runs, and of all that they need, that aren't finished or are damaged."""
+        """The runs, and those that they need, that aren't in the store or are damaged there."""
         left = [run for run in distinct(runs) if not self.holds(run)]
         needed = [other for run in left for other in run.needs]
         return distinct([*left, *self.missing(needed)]) if needed else left
