@@ -1,6 +1,5 @@
 """The `gvstudy` command: data, evaluate, upscale, study, grid."""
 
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -366,13 +365,9 @@ def _helpers(arguments: list[str], count: int) -> Iterator[None]:
     """Let further processes run a command that shares its work; stop them at the end.
 
     They are silent and end at what they can't do: this process will try it, too, and report. If
-    this process is killed, they go on alone. All of them share the cores, unless the environment
-    gives a number of threads.
+    this process is killed, they go on alone.
     """
     command = [sys.executable, "-P", "-m", "gvstudy", *arguments]  # -P: not from the present folder
-    threads = str(max(1, (os.cpu_count() or 1) // (count + 1)))
-    own = {} if "OMP_NUM_THREADS" in os.environ or not count else {"OMP_NUM_THREADS": threads}
-    os.environ |= own
     helpers: list[Popen[bytes]] = []
     try:
         for _ in range(count):
@@ -383,8 +378,6 @@ def _helpers(arguments: list[str], count: int) -> Iterator[None]:
             helper.terminate()
         for helper in helpers:
             helper.wait()
-        for name in own:
-            del os.environ[name]
 
 
 @contextmanager

@@ -160,6 +160,13 @@ def test_the_sdist_holds_the_same(built):
     assert held >= expected | {"pyproject.toml", "README.md", "LICENSE"}
 
 
+@pytest.mark.parametrize(("asked", "used"), [({}, 1), ({"OMP_NUM_THREADS": "2"}, 2)])
+def test_the_experiments_use_one_thread_unless_the_environment_says_otherwise(asked, used):
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    shown = "import gvstudy.study, torch; print(torch.get_num_threads())"
+    assert int(run_python("-c", shown, env=environment | asked)) == used
+
+
 @pytest.mark.slow
 def test_the_wheel_works_away_from_the_project(built, tmp_path):
     (wheel,) = built.glob("*.whl")

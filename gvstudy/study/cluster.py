@@ -96,14 +96,12 @@ def connection(scheduler: str, workers: int) -> Iterator[Client]:
     """A client of the scheduler at that address, or of processes started for the occasion."""
     with ExitStack() as stack:
         if not scheduler:
-            threads = max(1, (os.cpu_count() or 1) // workers)
             stack.enter_context(_same_environment())
             local = LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
                 dashboard_address=None,
                 local_directory=tempfile.gettempdir(),
-                env={"OMP_NUM_THREADS": str(threads)},
             )
             scheduler = stack.enter_context(local).scheduler_address
         yield stack.enter_context(Client(scheduler))
