@@ -66,22 +66,24 @@ def test_what_is_declared_is_pinned_within_its_bounds(requirement):
     assert pins[normal(requirement.name)] in requirement.specifier
 
 
-def test_what_they_need_is_pinned_too():
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
+def test_what_they_need_is_pinned_too(python):
+    """As far as it is installed here, for each Python of the workflow."""
     pins, waiting, seen = {normal(name) for name in PINS}, list(DECLARED), set()
     while waiting:
         requirement = waiting.pop()
         extras = requirement.extras or {""}
+        settings = [
+            {"extra": e, "python_version": python, "python_full_version": f"{python}.0"}
+            for e in extras
+        ]
         entry = (normal(requirement.name), *sorted(extras))
         if entry not in seen:
             seen.add(entry)
-            with suppress(PackageNotFoundError):  # what only another system needs
-                needed = map(Requirement, requires(requirement.name) or [])
-                waiting += [
-                    other
-                    for other in needed
-                    if not other.marker
-                    or any(other.marker.evaluate({"extra": extra}) for extra in extras)
-                ]
+            with suppress(PackageNotFoundError):  # what only another Python or system needs
+                for other in map(Requirement, requires(requirement.name) or []):
+                    if not other.marker or any(map(other.marker.evaluate, settings)):
+                        waiting.append(other)
     assert {name for name, *_ in seen} <= pins
 
 
