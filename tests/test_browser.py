@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,7 +20,7 @@ PANEL = "jupyterapp.shell.currentWidget"
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """Start JupyterLab on a copy of the notebooks, with an empty store; give its address."""
+    """Start JupyterLab on a copy of the notebooks; give its address and its store, still empty."""
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(FOLDER, folder / "notebooks")
     command = [
@@ -32,7 +33,7 @@ def lab(tmp_path_factory):
     with (folder / "log").open("w") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         try:
-            yield _address(server, folder)
+            yield SimpleNamespace(address=_address(server, folder), runs=folder / "runs")
         finally:
             server.terminate()
             server.wait(timeout=30)
@@ -56,7 +57,7 @@ def opened(chromium, lab):
     def opening(name):
         page = chromium.new_page(viewport={"width": 1300, "height": 900})
         pages.append(page)
-        page.goto(f"{lab}lab/tree/{name}?reset", timeout=120 * SECONDS)
+        page.goto(f"{lab.address}lab/tree/{name}?reset", timeout=120 * SECONDS)
         page.wait_for_function("window.jupyterapp", timeout=120 * SECONDS)
         page.evaluate("jupyterapp.restored")
         page.wait_for_function(f"{PANEL}?.context?.path === '{name}'", timeout=120 * SECONDS)
@@ -98,11 +99,19 @@ def assert_clean(page):
     assert all(counts), "every cell was run"
 
 
-def test_a_training_shows_its_progress_and_resumes_after_an_interruption(opened):
+def wait_for_a_checkpoint(runs):
+    for _ in range(1200):
+        if list(runs.glob("*.unfinished/checkpoint.pt")):
+            return
+        time.sleep(0.1)
+    raise AssertionError("no checkpoint in two minutes")
+
+
+def test_a_training_shows_its_progress_and_resumes_after_an_interruption(opened, lab):
     page = opened("01_gradient_maps.ipynb")
     start(page)
     page.wait_for_selector(".jp-OutputArea .progress-bar", timeout=120 * SECONDS)
-    time.sleep(3)
+    wait_for_a_checkpoint(lab.runs)
     page.evaluate("jupyterapp.commands.execute('notebook:interrupt-kernel')")
     finish(page)
     assert any(output.get("ename") == "KeyboardInterrupt" for output in outputs(page))

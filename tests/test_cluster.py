@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -12,14 +13,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from distributed import KilledWorker, LocalCluster
+from distributed import Client, KilledWorker, LocalCluster
 
 from gvstudy import Run, config, register_loss, train
 from gvstudy.study import cluster
 from gvstudy.study import store as st
 from gvstudy.study.store import Store
 
-RUN = Run(model="espcn", steps=300, batch_size=2, crop_size=24)
+RUN = Run(model="espcn", steps=100, batch_size=2, crop_size=24)
 RUNS = [dataclasses.replace(RUN, loss=loss, seed=seed) for seed in (0, 1) for loss in ("l2", "l1")]
 SETS = ["builtin-valid"]
 
@@ -47,11 +48,13 @@ def test_a_cluster_gives_the_same_results_and_survives_a_worker(
 ):
     address = two_workers.scheduler_address
     assert address.startswith("tcp://")
-    killer = subprocess.Popen(
-        [sys.executable, "-c", KILLER, str(next(iter(two_workers.workers.values())).pid)]
-    )
+    doomed, folder = next(iter(two_workers.workers.values())), tmp_path / "doomed"
+    folder.mkdir()
+    with Client(address) as client:  # that worker's temporary folders are here
+        client.run(setattr, tempfile, "tempdir", str(folder), workers=[doomed.worker_address])
+    killer = subprocess.Popen([sys.executable, "-c", KILLER, str(doomed.pid), folder])
     cluster.compute(Store(), RUNS, SETS, scheduler=address, progress=False)
-    assert killer.wait() == 0
+    assert killer.wait(timeout=60) == 0
     remote = Store().results(RUNS, SETS, progress=False)
     pids = {
         json.loads((e / "run.json").read_text())["trained"]["process"] for e in store.glob("[!.]*")
@@ -62,7 +65,14 @@ def test_a_cluster_gives_the_same_results_and_survives_a_worker(
     assert Store().results(RUNS, SETS, progress=False).equals(remote)
 
 
-KILLER = "import os, sys, time; time.sleep(3); os.kill(int(sys.argv[1]), 9)"
+KILLER = """
+import os, sys, time
+from pathlib import Path
+
+while not list(Path(sys.argv[2]).glob("*/*.unfinished/checkpoint.pt")):
+    time.sleep(0.01)
+os.kill(int(sys.argv[1]), 9)  # in the middle of a training
+"""
 
 
 def test_a_start_is_trained_once_and_sent_along(store, two_workers):

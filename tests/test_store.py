@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -678,14 +679,17 @@ WORKER = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import test_store as t
-t.Store().results(t.LONG, ["builtin-valid"], progress=False)
+t.Store().results(t.longer(int(sys.argv[2])), ["builtin-valid"], progress=False)
 """
-LONG = [dataclasses.replace(run, steps=400, loss=f"{run.loss}+gv") for run in GRID]
 
 
-def worker(folder):
+def longer(steps):
+    return [dataclasses.replace(run, steps=steps, loss=f"{run.loss}+gv") for run in GRID]
+
+
+def worker(folder, steps):
     environment = os.environ | {"GVSTUDY_RUNS": str(folder), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", WORKER, os.path.dirname(__file__)]
+    command = [sys.executable, "-c", WORKER, os.path.dirname(__file__), str(steps)]
     return subprocess.Popen(command, env=environment)
 
 
@@ -698,28 +702,47 @@ def contents(folder):
     }
 
 
+def wait_for_files(folder, count, process):
+    """Wait until a process has written that many files into the store, old names included."""
+
+    def files():
+        for path in folder.glob("[!.]*/[!.]*"):
+            with suppress(FileNotFoundError):  # its folder was renamed
+                yield path, path.stat().st_mtime_ns
+
+    before, written = set(files()), set()
+    while len(written) < count:
+        assert process.poll() is None, "it should have been killed before its end"
+        written |= set(files()) - before
+        time.sleep(0.01)
+
+
 @pytest.mark.slow
 def test_a_grid_killed_again_and_again_ends_as_if_undisturbed(tmp_path):
+    """Four trainings write twenty checkpoints each; a kill comes at any moment between two."""
     undisturbed, disturbed = tmp_path / "one", tmp_path / "other"
-    assert worker(undisturbed).wait() == 0
+    alone = worker(undisturbed, steps=100)
     chance = random.Random(0)
     kept = {}
     for _ in range(5):
-        process = worker(disturbed)
-        time.sleep(2.5 + 2 * chance.random())  # importing takes about two seconds
+        process = worker(disturbed, steps=100)
+        wait_for_files(disturbed, chance.randint(1, 18), process)
+        time.sleep(0.05 * chance.random())
         process.kill()
         process.wait()
         for path in disturbed.glob("[!.]*/model.safetensors"):
             if path.parent.suffix == "":
                 assert kept.setdefault(path, path.stat().st_mtime_ns) == path.stat().st_mtime_ns
-    assert worker(disturbed).wait() == 0
+    assert 0 < len(kept) < len(GRID), "some were finished before the last kill, and some weren't"
+    assert worker(disturbed, steps=100).wait() == 0
+    assert alone.wait() == 0
     assert contents(disturbed) == contents(undisturbed)
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
 
 
 @pytest.mark.slow
 def test_two_processes_share_a_store(tmp_path):
-    processes = [worker(tmp_path / "runs") for _ in range(2)]
+    processes = [worker(tmp_path / "runs", steps=400) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
     entries = list((tmp_path / "runs").glob("[!.]*"))
     assert sorted(path.suffix for path in entries) == [""] * 4
