@@ -337,12 +337,19 @@ def grid(
             import torchmetrics  # noqa: F401
     sets = sets or test_sets(size)
     click.echo(_describe_work(store, list(runs), size), err=True)
-    if workers or scheduler:
-        with _needing("cluster"):
-            from gvstudy.study import cluster
-        cluster.compute(store, list(runs), sets, scheduler=scheduler or "", workers=workers or 1)
-    rows = store.results(list(runs), sets)
-    looks = store.results(list(runs), sets, perceptual=True) if perceptual else None
+    try:
+        if workers or scheduler:
+            with _needing("cluster"):
+                from gvstudy.study import cluster
+            cluster.compute(
+                store, list(runs), sets, scheduler=scheduler or "", workers=workers or 1
+            )
+        rows = store.results(list(runs), sets)
+        looks = store.results(list(runs), sets, perceptual=True) if perceptual else None
+    except KeyboardInterrupt as error:
+        raise click.ClickException(
+            "interrupted; finished runs are kept, and the same command goes on from there"
+        ) from error
     if out:
         reference.save(out, store, runs, rows, looks, add=add)
     click.echo(f"{rows['run'].nunique()} runs, {len(rows)} rows{f' in {out}' if out else ''}")

@@ -274,6 +274,17 @@ def test_an_empty_text_is_no_folder(command):
     refused(gvstudy(*command, "--out", ""), "'--out': '' names no folder")
 
 
+@pytest.mark.usefixtures("store", "tiny_grid")
+def test_an_interrupted_grid_goes_on_from_there(interrupt_at):
+    options = ("--size", "smoke", "--test-set", "builtin-valid")
+    steps = interrupt_at(5)  # the second run's second step
+    result = gvstudy("grid", "headline", *options)
+    assert result.exit_code == 1
+    assert "Error: interrupted; finished runs are kept" in result.output
+    assert "2 runs, 4 rows" in gvstudy("grid", "headline", *options).output
+    assert len(steps) == 5 + 2, "the first run isn't trained again"
+
+
 def test_only_takes_no_empty_text():
     refused(gvstudy("study", "--only", ""), "--only '' names no notebook")
 

@@ -3,17 +3,19 @@
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
-import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
-from distributed import Client, KilledWorker, LocalCluster
+from distributed import KilledWorker, LocalCluster
 
 from gvstudy import Run, config, register_loss, train
 from gvstudy.study import cluster
@@ -48,11 +50,8 @@ def test_a_cluster_gives_the_same_results_and_survives_a_worker(
 ):
     address = two_workers.scheduler_address
     assert address.startswith("tcp://")
-    doomed, folder = next(iter(two_workers.workers.values())), tmp_path / "doomed"
-    folder.mkdir()
-    with Client(address) as client:  # that worker's temporary folders are here
-        client.run(setattr, tempfile, "tempdir", str(folder), workers=[doomed.worker_address])
-    killer = subprocess.Popen([sys.executable, "-c", KILLER, str(doomed.pid), folder])
+    doomed = next(iter(two_workers.workers.values()))
+    killer = subprocess.Popen([sys.executable, "-c", KILLER, str(doomed.pid), doomed.worker_dir])
     cluster.compute(Store(), RUNS, SETS, scheduler=address, progress=False)
     assert killer.wait(timeout=60) == 0
     remote = Store().results(RUNS, SETS, progress=False)
@@ -73,6 +72,37 @@ while not list(Path(sys.argv[2]).glob("*/*.unfinished/checkpoint.pt")):
     time.sleep(0.01)
 os.kill(int(sys.argv[1]), 9)  # in the middle of a training
 """
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems have no groups of processes")
+@pytest.mark.parametrize("moment", ["workers start", "workers train"])
+def test_ctrl_c_ends_in_one_line_and_leaves_nothing(moment, tmp_path):
+    runs, temporary = tmp_path / "runs", tmp_path / "temporary"
+    temporary.mkdir()
+    sign = {"workers start": "*/dask-scratch-space", "workers train": "**/*.unfinished"}[moment]
+    options = ["--size", "quick", "--test-set", "builtin-valid", "--workers", "2"]
+    command = subprocess.Popen(
+        [sys.executable, "-m", "gvstudy", "grid", "headline", *options],
+        env=os.environ | {"GVSTUDY_RUNS": str(runs), "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    while not list(temporary.glob(sign)):
+        assert command.poll() is None
+        time.sleep(0.01)
+    children = psutil.Process(command.pid).children(recursive=True)
+    os.killpg(command.pid, signal.SIGINT)  # as a terminal does
+    printed, told = command.communicate(timeout=120)
+    assert command.returncode == 1
+    assert printed == ""
+    lines = [line for line in told.splitlines() if line.strip() and "run/s" not in line]
+    kept = "finished runs are kept, and the same command goes on from there"
+    announced, *ended = lines
+    assert announced.startswith("4 runs of size quick: 0 finished")
+    assert ended == [f"Error: interrupted; {kept}"]
+    assert children
+    psutil.wait_procs(children, timeout=1)
+    assert not [one for one in children if one.is_running() and one.status() != "zombie"]
+    assert not list(temporary.rglob("*.unfinished")), "nothing of the runs is left there"
 
 
 def test_a_start_is_trained_once_and_sent_along(store, two_workers):

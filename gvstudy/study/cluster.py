@@ -3,14 +3,18 @@
 Workers need the package and the data sets, but no shared disk: what they finish is sent back.
 """
 
+import logging
 import os
+import signal
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from pathlib import Path
+from threading import RLock
 
-from distributed import Client, KilledWorker, LocalCluster, as_completed
+from distributed import Client, KilledWorker, LocalCluster, as_completed, get_worker
 from tqdm.auto import tqdm
 
 from gvstudy.config import Run, distinct
@@ -83,7 +87,8 @@ def work(
             f"a worker can't train {run.label}: {error}. Register a loss or model of your own in a "
             f"module that the workers import, too"
         ) from error
-    with tempfile.TemporaryDirectory() as folder:
+    tqdm.set_lock(RLock())  # tqdm's own, for processes, is left behind where one is killed
+    with tempfile.TemporaryDirectory(dir=get_worker().local_directory) as folder:
         store = Store(Path(folder))
         for other, files in zip(run.needs, needed, strict=True):
             store.import_run(other, files)
@@ -97,14 +102,31 @@ def connection(scheduler: str, workers: int) -> Iterator[Client]:
     with ExitStack() as stack:
         if not scheduler:
             stack.enter_context(_same_environment())
-            local = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                dashboard_address=None,
-                local_directory=tempfile.gettempdir(),
-            )
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            with _ctrl_c_waits():
+                local = LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    dashboard_address=None,
+                    local_directory=folder,
+                    silence_logs=logging.CRITICAL,
+                )
             scheduler = stack.enter_context(local).scheduler_address
         yield stack.enter_context(Client(scheduler))
+
+
+@contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Hold Ctrl-C back. Processes started meanwhile never get it: this one ends them."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # its start would let Ctrl-C through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
