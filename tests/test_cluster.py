@@ -74,6 +74,14 @@ os.kill(int(sys.argv[1]), 9)  # in the middle of a training
 """
 
 
+# A shell's background jobs, and all that they start, ignore Ctrl-C; this takes it back.
+INTERRUPTIBLE = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("gvstudy", run_name="__main__")
+"""
+
+
 @pytest.mark.skipif(os.name != "posix", reason="other systems have no groups of processes")
 @pytest.mark.parametrize("moment", ["workers start", "workers train"])
 def test_ctrl_c_ends_in_one_line_and_leaves_nothing(moment, tmp_path):
@@ -82,7 +90,7 @@ def test_ctrl_c_ends_in_one_line_and_leaves_nothing(moment, tmp_path):
     sign = {"workers start": "*/dask-scratch-space", "workers train": "**/*.unfinished"}[moment]
     options = ["--size", "quick", "--test-set", "builtin-valid", "--workers", "2"]
     command = subprocess.Popen(
-        [sys.executable, "-m", "gvstudy", "grid", "headline", *options],
+        [sys.executable, "-c", INTERRUPTIBLE, "grid", "headline", *options],
         env=os.environ | {"GVSTUDY_RUNS": str(runs), "TMPDIR": str(temporary)},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
