@@ -107,7 +107,7 @@ def connection(scheduler: str, workers: int) -> Iterator[Client]:
                 local = LocalCluster(
                     n_workers=workers,
                     threads_per_worker=1,
-                    dashboard_address=None,
+                    scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
                     local_directory=folder,
                     silence_logs=logging.CRITICAL,
                 )
