@@ -15,6 +15,13 @@ def rows(name, *grids, **fields):
     return found
 
 
+def with_gmsd(name):
+    """The rows of results on DIV2K's centres with GMSD, its sign turned."""
+    looks = reference.load(name, [], [DIV2K], perceptual=True)
+    found = rows(name, set=DIV2K).merge(looks[["run", "image", "gmsd"]], on=["run", "image"])
+    return found.assign(gmsd=-found["gmsd"])
+
+
 def effect(ours, base, metric="psnr_y"):
     """What `ours` changes against `base`, in one cell."""
     (found,) = statistics.compare(ours, base, metric).values()

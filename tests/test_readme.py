@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from effects import DIV2K, by_factor, from_script_weights, mean, rows
+from effects import DIV2K, by_factor, by_loss, from_script_weights, mean, rows, with_gmsd
 
 from gvstudy.study import reference, statistics
 from gvstudy.study.common import SEEDS_NEW
@@ -89,11 +89,11 @@ def test_a_constant(deciding):
 
 def test_a_constant_with_edsr():
     found = rows("other_constants", "other-constants", set=DIV2K, model="edsr")
-    by = dict(iter(found.groupby("loss")))
+    by = by_loss(found)
     gain = mean(by["l1+gv"], by["l1"], "psnr_y")
     assert f"At the best constants GV gains EDSR {gain:.2f} dB" in FINDINGS
     found = rows("other_constants", "other-constants", set=DIV2K, model="vdsr", scale=4)
-    by = dict(iter(found.groupby("loss")))
+    by = by_loss(found)
     assert f"costs VDSR {-mean(by['l2+gv'], by['l2'], 'psnr_y'):.2f} at x4." in FINDINGS
 
 
@@ -103,7 +103,7 @@ def test_large_crops():
     found = found[found["pixel_weight"].isna()]
     pairs = {}
     for scale, some in found.groupby("scale"):
-        by = dict(iter(some.groupby("loss")))
+        by = by_loss(some)
         pairs[f"x{scale}"] = (by["l2+gv"], by["l2"])
     verdicts = statistics.judge_planned(statistics.changes(pairs))
     sure = [pair for pair, verdict in verdicts.items() if verdict != "undecided"]
@@ -184,10 +184,7 @@ def test_ten_times_the_steps_under_adam():
 
 def test_at_equal_variance():
     """By the plan's family of experiment 19, in which GMSD's sign is turned."""
-    found = rows("equal_variance", "equal-variance", set=DIV2K)
-    looks = reference.load("equal_variance", ["equal-variance"], [DIV2K], perceptual=True)
-    found = found.merge(looks[["run", "image", "gmsd"]], on=["run", "image"])
-    by = dict(iter(found.assign(gmsd=-found["gmsd"]).groupby("loss")))
+    by = by_loss(with_gmsd("equal_variance"))
     with_gv = by.pop("l2+gv")
     del by["l2"]
     sharp = reference.load_sharpened("equal_variance")
@@ -207,10 +204,7 @@ def test_at_equal_variance():
 
 def test_what_instead():
     """By the plan's families of experiment 10, in which GMSD's sign is turned."""
-    found = rows("rivals", "rivals", set=DIV2K)
-    looks = reference.load("rivals", ["rivals"], [DIV2K], perceptual=True)
-    found = found.merge(looks[["run", "image", "gmsd"]], on=["run", "image"])
-    of_loss = dict(iter(found.assign(gmsd=-found["gmsd"]).groupby("loss")))
+    of_loss = by_loss(with_gmsd("rivals"))
     alone = of_loss.pop("l2")
     pairs = {loss: (some, alone) for loss, some in of_loss.items()}
     verdicts = statistics.judge(statistics.changes(pairs, ["psnr_y", "gmsd"]))
@@ -220,17 +214,12 @@ def test_what_instead():
     assert "Of six losses that raise variance none is shown to improve GMSD" in FINDINGS
 
 
-def of_the_gradient_loss(name):
-    """Results of the gradient loss by channel, and the four metrics of its plan."""
-    grid = name.replace("_", "-")
-    looks = reference.load(name, [grid], [DIV2K], perceptual=True)
-    found = rows(name, grid, set=DIV2K).merge(looks[["run", "image", "gmsd"]], on=["run", "image"])
-    return found.assign(gmsd=-found["gmsd"]), ["psnr_rgb", "psnr_y", "ssim_y", "gmsd"]
+OF_THE_GRADIENT_LOSS = ["psnr_rgb", "psnr_y", "ssim_y", "gmsd"]  # the metrics of its plans
 
 
 def test_the_gradient_loss():
-    found, metrics = of_the_gradient_loss("colour_best_rate")
-    by = dict(iter(found.groupby("loss")))
+    found, metrics = with_gmsd("colour_best_rate"), OF_THE_GRADIENT_LOSS
+    by = by_loss(found)
     for base, said in (
         ("l2", "{:.2f} dB over L2 in RGB"),
         ("l1", ", {:.2f} over L1; in full size"),
@@ -244,14 +233,14 @@ def test_the_gradient_loss():
 def test_the_gradient_loss_elsewhere():
     gains = {}
     for name in ("colour_longer", "colour_full"):
-        found, metrics = of_the_gradient_loss(name)
-        by = dict(iter(found.groupby("loss")))
+        found, metrics = with_gmsd(name), OF_THE_GRADIENT_LOSS
+        by = by_loss(found)
         family = statistics.changes({"": (by["l1+maps-charbonnier-rgb"], by["l1"])}, metrics)
         assert statistics.judge(family)["", "psnr_rgb"] == "confirmed"
         assert set(found["steps"]) == {10_000}
         gains[name] = family["", "psnr_rgb"].mean
     assert f"in full size, after 10,000 steps, {gains['colour_full']:.2f}. " in FINDINGS
-    found, metrics = of_the_gradient_loss("colour_elsewhere")
+    found, metrics = with_gmsd("colour_elsewhere"), OF_THE_GRADIENT_LOSS
     pairs = {
         cell: (some[some["loss"] != "l1"], some[some["loss"] == "l1"])
         for cell, some in found.groupby(["model", "scale"])
@@ -275,7 +264,7 @@ def test_looks():
     rises = {}
     for name, some in trainings.items():
         for scale, at in some.groupby("scale"):
-            by = dict(iter(at.groupby("loss")))
+            by = by_loss(at)
             (effect,) = statistics.compare(by["l2+gv"], by["l2"], "gmsd").values()
             rises[name, scale] = effect.seeds[0] > 0
     worse = {key for key, one in rises.items() if one}
