@@ -7,6 +7,11 @@ from gvstudy.study import reference, statistics
 DIV2K = "DIV2K_valid_centre256"
 
 
+def saved_results():
+    """The names of all results that come with the project."""
+    return {name for name in reference.known_results() if not name.startswith(reference.FRESH)}
+
+
 def rows(name, *grids, **fields):
     """The rows of these results that have these values."""
     found = reference.load(name, grids)

@@ -4,6 +4,7 @@ import re
 import subprocess
 
 import pytest
+from effects import saved_results
 from test_ids import REFERENCE
 
 from gvstudy.paths import checkout, package_data
@@ -89,8 +90,7 @@ def test_the_plan_has_all_experiments_amendments_and_a_status_of_each():
 
 
 def test_every_result_is_of_an_experiment_or_older_than_the_plan():
-    saved = {name for name in reference.known_results() if not name.startswith(reference.FRESH)}
-    assert saved - EXPERIMENTS.keys() == set(REFERENCE)
+    assert saved_results() - EXPERIMENTS.keys() == set(REFERENCE)
     numbers = {number for planned in EXPERIMENTS.values() for number in planned}
     assert numbers == set(range(1, 21))
 
